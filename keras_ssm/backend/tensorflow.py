@@ -1,0 +1,13 @@
+"""TensorFlow."""
+
+import tensorflow as tf
+
+
+def matmul(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+    """Product in the precision of the inputs.
+
+    TensorFlow has no precision argument: on GPUs with TF32 it rounds float32
+    inputs unless `tf.config.experimental.enable_tensor_float_32_execution(False)`
+    was called, which is a setting of the program and so left to it.
+    """
+    return tf.matmul(a, b)

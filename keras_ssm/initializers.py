@@ -1,0 +1,322 @@
+"""Keras initializers with the distributions of the DSS, S4D and S5 papers.
+
+A complex weight has a last axis of 2: real and imaginary part.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_ssm.ops import hippo
+from keras_ssm.ops.transforms import raw
+
+_register = keras.saving.register_keras_serializable(package="keras_ssm")
+
+
+def get(identifier: Any) -> keras.initializers.Initializer:
+    """`keras.initializers.get` that also knows the field's names.
+
+    `"standard_normal"` is N(0, 1), `"complex_normal"` N(0, 1/2) for the real
+    and for the imaginary part, `"alternating"` 1, -1, 1, ... over the modes.
+    """
+    if identifier == "standard_normal":
+        return keras.initializers.RandomNormal(stddev=1.0)
+    if identifier == "complex_normal":
+        return keras.initializers.RandomNormal(stddev=math.sqrt(0.5))
+    if identifier == "alternating":
+        return Alternating()
+    return keras.initializers.get(identifier)
+
+
+@_register
+class LogStep(keras.initializers.Initializer):
+    """Step sizes, log-uniform in [step_min, step_max): U(log step_min, log step_max) and its transform.
+
+    Args:
+        step_min: smallest step size, in units of the sampling period.
+        step_max: largest step size.
+        transform: name of the transform the layer applies to the weight.
+        seed: integer, `keras.random.SeedGenerator` or None.
+
+    Source: HiPPO-based layers since S4 (Gu et al., 2022); state-spaces/s4
+    `kernels/ssm.py`, `init_dt`.
+    """
+
+    def __init__(
+        self, step_min: float = 1e-3, step_max: float = 1e-1, transform: str = "exp", seed: Any = None
+    ) -> None:
+        self.step_min = step_min
+        self.step_max = step_max
+        self.transform = transform
+        self._uniform = keras.initializers.RandomUniform(
+            math.log(step_min), math.log(step_max), seed=seed
+        )
+        self.seed = self._uniform.seed
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        log_step = self._uniform(shape, dtype=dtype)
+        if self.transform == "exp":
+            return log_step
+        step = np.exp(np.asarray(ops.convert_to_numpy(log_step), "float64"))
+        return ops.cast(raw(step, self.transform), dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "step_min": self.step_min,
+            "step_max": self.step_max,
+            "transform": self.transform,
+            "seed": keras.saving.serialize_keras_object(self.seed),
+        }
+
+
+class _Tabulated(keras.initializers.Initializer):
+    """Base of initializers whose values are a NumPy table of the requested shape."""
+
+    def table(self, shape: tuple[int, ...]) -> np.ndarray:
+        raise NotImplementedError
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        return ops.convert_to_tensor(self.table(tuple(shape)), dtype or keras.config.floatx())
+
+
+def _real_pairs(z: np.ndarray) -> np.ndarray:
+    return np.stack([z.real, z.imag], axis=-1)
+
+
+@_register
+class Alternating(_Tabulated):
+    """1, -1, 1, ... over the modes, zero imaginary part: shape (..., n, 2)."""
+
+    def table(self, shape: tuple[int, ...]) -> np.ndarray:
+        signs = np.where(np.arange(shape[-2]) % 2 == 0, 1.0, -1.0)
+        return np.broadcast_to(_real_pairs(signs + 0j), shape)
+
+
+@_register
+class DiagonalEigenvalues(keras.initializers.Initializer):
+    """Continuous eigenvalues of S4D, shape (S, n, 2): S systems of n modes, Re <= 0, Im <= 0.
+
+    Args:
+        initialization: `"lin"`, `"inv"`, `"inv2"`, `"quad"`, `"real"`,
+            `"random"`, `"legs"`, `"fourier"`, `"legt"`; a list of these, whose
+            rows are concatenated in equal parts; or the named lists `"diag"`
+            (inv, lin), `"hippo"` (legs, fourier), `"all"` (legs, fourier, inv,
+            lin).
+        seed: for `"random"`, whose frequencies are exp(N(0, 1)).
+
+    Source: S4D (Gu et al., 2022), section 3.3 and equations 8 and 9;
+    state-spaces/s4 `kernels/dplr.py`.
+    """
+
+    def __init__(self, initialization: str | Sequence[str] = "lin", seed: Any = None) -> None:
+        self.initialization = initialization
+        self._normal = keras.initializers.RandomNormal(stddev=1.0, seed=seed)
+        self.seed = self._normal.seed
+        for name in self.names:
+            if name not in {*hippo.DIAGONALS, *hippo.MEASURES, "random"}:
+                raise ValueError(
+                    "`initialization` must be 'random', one of "
+                    f"{[*hippo.DIAGONALS, *hippo.MEASURES]}, a list of them, or one of "
+                    f"{list(hippo.COMBINATIONS)}. Received: initialization={initialization!r}"
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        if isinstance(self.initialization, str):
+            return hippo.COMBINATIONS.get(self.initialization, (self.initialization,))
+        return tuple(self.initialization)
+
+    def rows(self, shape: Sequence[int]) -> int:
+        """Systems per name; the number of systems must be a multiple of the number of names."""
+        if shape[0] % len(self.names):
+            raise ValueError(
+                f"initialization={self.initialization!r} mixes {len(self.names)} kinds in equal "
+                f"parts, so `n_ssm` must be a multiple of that. Received: n_ssm={shape[0]}"
+            )
+        return shape[0] // len(self.names)
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        rows, n = self.rows(shape), shape[1]
+        parts = []
+        for name in self.names:
+            if name == "random":
+                draw = ops.convert_to_numpy(self._normal((rows, n), dtype="float32"))
+                Lambda = -0.5 - 1j * np.exp(draw.astype("float64"))
+            elif name in hippo.MEASURES:
+                Lambda = hippo.hippo_diagonal(name, 2 * n)[0]
+            else:
+                Lambda = hippo.DIAGONALS[name](2 * n)
+            parts.append(np.broadcast_to(_real_pairs(Lambda), (rows, n, 2)))
+        return ops.convert_to_tensor(np.concatenate(parts), dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "initialization": self.initialization,
+            "seed": keras.saving.serialize_keras_object(self.seed),
+        }
+
+
+@_register
+class DiagonalInput(_Tabulated):
+    """Input matrix B that goes with an S4D initialization, shape (S, n, 2): the HiPPO one or 1.
+
+    For `"legs"`, `"fourier"` and `"legt"`, B is V^H B of the HiPPO matrix;
+    without the factor 1/2 that the theory of S4D-LegS asks for, as in the
+    official code. For every other name it is 1.
+    """
+
+    def __init__(self, initialization: str | Sequence[str] = "lin") -> None:
+        self.initialization = initialization
+
+    def table(self, shape: tuple[int, ...]) -> np.ndarray:
+        eigenvalues = DiagonalEigenvalues(self.initialization)
+        rows, n = eigenvalues.rows(shape), shape[1]
+        parts = []
+        for name in eigenvalues.names:
+            is_hippo = name in hippo.MEASURES
+            B = hippo.hippo_diagonal(name, 2 * n)[1] if is_hippo else np.ones(n, complex)
+            parts.append(np.broadcast_to(_real_pairs(B), (rows, n, 2)))
+        return np.concatenate(parts)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"initialization": self.initialization}
+
+
+@_register
+class SkewHippoEigenvalues(_Tabulated):
+    """Eigenvalues of DSS, shape (N, 2): upper half of the skew HiPPO spectrum of size 2N, minus 1/2.
+
+    Source: DSS (Gupta et al., 2022), section 3.3; ag1988/dss `dss.py`,
+    `hippo_skew_evals`.
+    """
+
+    def table(self, shape: tuple[int, ...]) -> np.ndarray:
+        return _real_pairs(hippo.skew_hippo(shape[0]))
+
+
+@_register
+class S5Eigenvalues(_Tabulated):
+    """Eigenvalues of S5, shape (P, 2): HiPPO-N of each block.
+
+    Args:
+        blocks: number J of equal blocks on the diagonal.
+        conjugate_symmetry: keep one of each conjugate pair.
+
+    Source: S5 (Smith et al., 2023), sections 3.5 and 4.3; lindermanlab/S5
+    `s5/ssm_init.py`, `make_DPLR_HiPPO`.
+    """
+
+    def __init__(self, blocks: int = 1, conjugate_symmetry: bool = True) -> None:
+        self.blocks = blocks
+        self.conjugate_symmetry = conjugate_symmetry
+
+    def table(self, shape: tuple[int, ...]) -> np.ndarray:
+        return _real_pairs(hippo.s5_blocks(shape[0], self.blocks, self.conjugate_symmetry)[0])
+
+    def get_config(self) -> dict[str, Any]:
+        return {"blocks": self.blocks, "conjugate_symmetry": self.conjugate_symmetry}
+
+
+class _S5Projected(keras.initializers.Initializer):
+    """Base: real draws, rotated into the eigenbasis V of the block-diagonal HiPPO-N."""
+
+    def __init__(self, blocks: int = 1, conjugate_symmetry: bool = True, seed: Any = None) -> None:
+        self.blocks = blocks
+        self.conjugate_symmetry = conjugate_symmetry
+        self._normal = keras.initializers.TruncatedNormal(stddev=1.0, seed=seed)
+        self.seed = self._normal.seed
+
+    def eigenvectors(self, P: int) -> tuple[Any, Any]:
+        """V as a pair, shape (R, P), where R is the size of the real state."""
+        V = hippo.s5_blocks(P, self.blocks, self.conjugate_symmetry)[1]
+        return V.real, V.imag
+
+    def draw(self, shape: Sequence[int], variance: float) -> np.ndarray:
+        """N(0, variance), truncated at two of the untruncated deviations, as flax' lecun_normal."""
+        stddev = math.sqrt(variance) / 0.87962566103423978
+        return stddev * np.asarray(
+            ops.convert_to_numpy(self._normal(shape, dtype="float32")), "float64"
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "blocks": self.blocks,
+            "conjugate_symmetry": self.conjugate_symmetry,
+            "seed": keras.saving.serialize_keras_object(self.seed),
+        }
+
+
+@_register
+class S5Input(_S5Projected):
+    """B of S5, shape (P, H, 2): V^H B0 with B0 real and of variance 1/R, R the real state size.
+
+    Source: lindermanlab/S5 `s5/ssm_init.py`, `init_VinvB`.
+    """
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        V_re, V_im = self.eigenvectors(shape[0])
+        B0 = self.draw((V_re.shape[0], shape[1]), 1 / V_re.shape[0])
+        B = V_re.T @ B0 - 1j * (V_im.T @ B0)
+        return ops.convert_to_tensor(_real_pairs(B), dtype or keras.config.floatx())
+
+
+@_register
+class S5Output(_S5Projected):
+    """C of S5, shape (H, P, 2): C0 V with C0 complex and of variance 1/fan_in each part.
+
+    Args:
+        distribution: `"trunc_standard_normal"` (fan_in is the real state size
+            R) or `"lecun_normal"` (fan_in is H R).
+
+    Source: lindermanlab/S5 `s5/ssm_init.py`, `init_CV`,
+    `trunc_standard_normal`.
+    """
+
+    def __init__(
+        self,
+        distribution: str = "trunc_standard_normal",
+        blocks: int = 1,
+        conjugate_symmetry: bool = True,
+        seed: Any = None,
+    ) -> None:
+        super().__init__(blocks, conjugate_symmetry, seed)
+        self.distribution = distribution
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        V_re, V_im = self.eigenvectors(shape[1])
+        R = V_re.shape[0]
+        fan_in = shape[0] * R if self.distribution == "lecun_normal" else R
+        C0 = self.draw((shape[0], R, 2), 1 / fan_in)
+        C = (C0[..., 0] + 1j * C0[..., 1]) @ (V_re + 1j * V_im)
+        return ops.convert_to_tensor(_real_pairs(C), dtype or keras.config.floatx())
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "distribution": self.distribution}
+
+
+class Part(keras.initializers.Initializer):
+    """Real or imaginary part of complex eigenvalues as the raw weight behind a transform.
+
+    The layers' bridge from one complex initializer to two real weights; the
+    initializer is called for each part and draws the same values, as Keras
+    initializers do.
+    """
+
+    def __init__(
+        self, eigenvalues: Any, part: int, transform: str = "none", sign: int = 1
+    ) -> None:
+        self.eigenvalues = eigenvalues
+        self.part = part
+        self.transform = transform
+        self.sign = sign
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        values = self.eigenvalues((*shape, 2), dtype=dtype)[..., self.part]
+        if self.transform == "none" and self.sign == 1:
+            return values
+        values = np.asarray(ops.convert_to_numpy(values), "float64")
+        return ops.cast(raw(self.sign * values, self.transform), dtype or keras.config.floatx())

@@ -1,0 +1,138 @@
+"""The residual block around a state space layer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_ssm.layers.gating import Gating
+from keras_ssm.layers.ssm import SSM, check_choice
+from keras_ssm.ops.complex import Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class SSMBlock(keras.layers.Layer):
+    """Residual block: norm, state space layer, activation and gating, dropout, residual sum.
+
+        prenorm:   y = x + gating(ssm(norm(x)))
+        postnorm:  y = norm(x + gating(ssm(x)))
+
+    Args:
+        ssm: a `DSS`, `S4D` or `S5` layer.
+        gating: what follows the layer, see `Gating`. The papers use `"dense"`
+            (DSS), `"glu"` (S4D), `"half_glu1"` or `"half_glu2"` (S5).
+        norm: `"layer"`, `"batch"` or None.
+        prenorm: norm before the layer, or (False) after the residual sum.
+        dropout: rate, shared over time.
+        residual: add the input of the block.
+        norm_epsilon: epsilon of the norm. S5 used 1e-6 in layer norm; torch
+            code 1e-5.
+        norm_momentum: share of the old average that batch norm keeps in a
+            step: 0.95 in most S5 models, 0.9 in torch code.
+        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, length, features)
+
+    Output shape:
+        (batch, length, features)
+
+    Raises:
+        ValueError: for an unknown name, an `ssm` that is no state space layer or
+            does not return sequences, or a gating that cannot bring the layer's
+            output channels back to the features of the input.
+
+    Example:
+
+    >>> block = keras_ssm.layers.SSMBlock(keras_ssm.layers.S5(16), gating="half_glu1")
+    >>> block(np.ones((2, 100, 8), "float32")).shape
+    (2, 100, 8)
+
+    References:
+        lindermanlab/S5 `s5/layers.py`, `SequenceLayer`; state-spaces/s4
+        `example.py`, `S4Model`.
+    """
+
+    def __init__(
+        self,
+        ssm: Any,
+        gating: str = "glu",
+        norm: str | None = "layer",
+        prenorm: bool = True,
+        dropout: float = 0.0,
+        residual: bool = True,
+        norm_epsilon: float = 1e-5,
+        norm_momentum: float = 0.9,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if norm is not None:
+            check_choice("norm", norm, ("layer", "batch"))
+        if not isinstance(ssm, SSM) or not ssm.return_sequences or ssm.return_state:
+            raise ValueError(
+                "`ssm` must be a DSS, S4D or S5 layer with return_sequences=True and "
+                f"return_state=False. Received: ssm={ssm!r}"
+            )
+        self.ssm = ssm
+        self.gating = gating
+        self.norm = norm
+        self.prenorm = prenorm
+        self.dropout = dropout
+        self.residual = residual
+        self.norm_epsilon = norm_epsilon
+        self.norm_momentum = norm_momentum
+        self.supports_masking = True
+        self.norm_layer: Any = None
+        if norm == "layer":
+            self.norm_layer = keras.layers.LayerNormalization(
+                epsilon=norm_epsilon, dtype=self.dtype_policy, name="norm"
+            )
+        elif norm == "batch":
+            self.norm_layer = keras.layers.BatchNormalization(
+                epsilon=norm_epsilon, momentum=norm_momentum, dtype=self.dtype_policy, name="norm"
+            )
+
+    def build(self, input_shape: Sequence[Any]) -> None:
+        self.ssm.build(input_shape)
+        if self.norm_layer is not None:
+            self.norm_layer.build(input_shape)
+        self.gate = Gating(
+            self.gating, input_shape[-1], self.dropout, dtype=self.dtype_policy, name="gating"
+        )
+        self.gate.build(self.ssm.compute_output_shape(input_shape))
+        self.built = True
+
+    def call(
+        self, inputs: Tensor, mask: Tensor | None = None, training: bool | None = None
+    ) -> Tensor:
+        x = self._normalised(inputs, mask, training) if self.prenorm else inputs
+        x = self.gate(self.ssm(x, mask=mask, training=training), training=training)
+        if self.residual:
+            x = x + inputs
+        return x if self.prenorm else self._normalised(x, mask, training)
+
+    def _normalised(self, x: Tensor, mask: Tensor | None, training: bool | None) -> Tensor:
+        if self.norm == "batch":
+            return self.norm_layer(x, training=training, mask=mask)
+        return x if self.norm is None else self.norm_layer(x)
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        return tuple(input_shape)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "ssm": keras.saving.serialize_keras_object(self.ssm),
+            "gating": self.gating,
+            "norm": self.norm,
+            "prenorm": self.prenorm,
+            "dropout": self.dropout,
+            "residual": self.residual,
+            "norm_epsilon": self.norm_epsilon,
+            "norm_momentum": self.norm_momentum,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SSMBlock":
+        config = {**config, "ssm": keras.saving.deserialize_keras_object(config["ssm"])}
+        return cls(**config)

@@ -1,0 +1,62 @@
+"""From a sequence of features to one vector."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssm.layers.ssm import check_choice
+from keras_ssm.ops.complex import Tensor
+
+
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class SequencePooling(keras.layers.Layer):
+    """One vector for a sequence.
+
+    Args:
+        mode: `"mean"` over all steps, `"masked_mean"` over the steps that the
+            mask keeps, or `"last"`, the last step that the mask keeps. Without a
+            mask every step counts; a sequence without a valid step gives zeros.
+        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Input shape:
+        (batch, length, features)
+
+    Output shape:
+        (batch, features)
+
+    Example:
+
+    >>> keras_ssm.layers.SequencePooling("last")(np.ones((2, 10, 8), "float32")).shape
+    (2, 8)
+    """
+
+    def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        check_choice("mode", mode, ("mean", "masked_mean", "last"))
+        self.mode = mode
+        self.supports_masking = True
+
+    def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        if self.mode == "mean" or (mask is None and self.mode == "masked_mean"):
+            return ops.mean(inputs, axis=1)
+        if mask is None:
+            return inputs[:, -1]
+        mask = ops.cast(mask, inputs.dtype)
+        if self.mode == "masked_mean":
+            weights = mask / ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1)
+        else:
+            # The last valid step is the one after which no valid step comes.
+            later = ops.flip(ops.cumsum(ops.flip(mask, axis=1), axis=1), axis=1)
+            weights = mask * ops.cast(ops.equal(later, 1), inputs.dtype)
+        return ops.sum(inputs * weights[..., None], axis=1)
+
+    def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
+        return None
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        return input_shape[0], input_shape[-1]
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mode": self.mode}

@@ -1,0 +1,229 @@
+"""S5: one diagonal state space for all channels, computed by a scan."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssm import initializers
+from keras_ssm.layers.ssm import SSM, Recurrence, check_choice
+from keras_ssm.ops.complex import Pair, Tensor, multiply, powers, scale
+from keras_ssm.ops.discretization import DISCRETIZATIONS
+from keras_ssm.ops.scan import scan
+
+_PAPER_C = ("trunc_standard_normal", "lecun_normal", "complex_normal")
+_MAX_REAL = -1e-4
+
+
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class S5(SSM):
+    """S5 layer (Smith et al., 2023): one state space with all channels in and out.
+
+        x_k = lam x_(k-1) + gamma B u_k,   y_k = 2 Re(C x_k) + D u_k
+
+    with diagonal lam (zero-order hold: lam = exp(dt Lambda), gamma =
+    (lam - 1) / Lambda), computed by a parallel scan. B and C mix the channels.
+
+    `state_size` is P of the paper, the size of the real state. With
+    `conjugate_symmetry`, P/2 complex modes are stored, one of every pair,
+    whence the factor 2; without, P modes are stored and the factor is 1.
+
+    Bidirectional, a second C reads the states of a backward scan; both
+    directions see the present sample, unlike in DSS and S4D.
+
+    Args:
+        state_size: P.
+        blocks: number J of equal HiPPO blocks on the initial diagonal; with
+            conjugate symmetry, P / J must be even.
+        initialization: eigenvalues, `"hippo"` or any Keras initializer of shape
+            (modes, 2).
+        discretization: `"zoh"` or `"bilinear"`.
+        conjugate_symmetry: store one of every conjugate pair.
+        clip_eigenvalues: keep Re Lambda below -1e-4 while training.
+        B_initializer: None for the paper's, the lecun-normal matrix of the real
+            state rotated into the eigenbasis; or any Keras initializer of shape
+            (modes, features, 2).
+        B_regularizer: regularizer of B.
+        B_constraint: constraint of B.
+        C_initializer: the paper's `"trunc_standard_normal"`, `"lecun_normal"`
+            (both rotated into the eigenbasis) or `"complex_normal"`, or any
+            Keras initializer object of shape (features, modes, 2).
+        C_regularizer: regularizer of C.
+        C_constraint: constraint of C.
+        **kwargs: `step_min`, `step_max`, `rate`, `bidirectional`, `D_*`,
+            `return_sequences`, `return_state`, `go_backwards` of the base
+            class; `name`, `dtype`, `trainable` of `keras.layers.Layer`. `rate`
+            is `step_rescale` of the official code.
+
+    Call arguments:
+        inputs: tensor (batch, length, features).
+        mask: boolean (batch, length); passed on.
+        initial_state: tensor (batch, 2 * modes), or None for zero.
+
+    Input shape:
+        (batch, length, features)
+
+    Output shape:
+        (batch, length, features)
+
+    Raises:
+        ValueError: for sizes that are not positive or do not divide, an unknown
+            name, or `step_min >= step_max`.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S5(state_size=16, blocks=2)
+    >>> layer(np.ones((2, 100, 8), "float32")).shape
+    (2, 100, 8)
+
+    References:
+        Smith, Warrington, Linderman: Simplified State Space Layers for Sequence
+        Modeling, ICLR 2023. Computed as lindermanlab/S5 `s5/ssm.py`, `S5SSM`.
+    """
+
+    def __init__(
+        self,
+        state_size: int = 64,
+        blocks: int = 1,
+        initialization: Any = "hippo",
+        discretization: str = "zoh",
+        conjugate_symmetry: bool = True,
+        clip_eigenvalues: bool = False,
+        B_initializer: Any = None,
+        B_regularizer: Any = None,
+        B_constraint: Any = None,
+        C_initializer: Any = "trunc_standard_normal",
+        C_regularizer: Any = None,
+        C_constraint: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(state_size, **kwargs)
+        check_choice("discretization", discretization, DISCRETIZATIONS)
+        unit = 2 if conjugate_symmetry else 1
+        if not isinstance(blocks, int) or blocks <= 0 or state_size % (unit * blocks):
+            raise ValueError(
+                "`state_size` must be a multiple of `blocks`"
+                + (" and every block even, for conjugate symmetry" if conjugate_symmetry else "")
+                + f". Received: state_size={state_size}, blocks={blocks!r}"
+            )
+        if isinstance(initialization, str):
+            check_choice("initialization", initialization, ("hippo",))
+        if isinstance(C_initializer, str):
+            check_choice("C_initializer", C_initializer, _PAPER_C)
+        self.blocks = blocks
+        self.initialization = initialization
+        self.discretization = discretization
+        self.conjugate_symmetry = conjugate_symmetry
+        self.clip_eigenvalues = clip_eigenvalues
+        structure = {"blocks": blocks, "conjugate_symmetry": conjugate_symmetry}
+        self._eigenvalues = (
+            initializers.S5Eigenvalues(**structure)
+            if initialization == "hippo"
+            else keras.initializers.get(initialization)
+        )
+        if B_initializer is None:
+            B_initializer = initializers.S5Input(**structure)
+        if C_initializer in ("trunc_standard_normal", "lecun_normal"):
+            C_initializer = initializers.S5Output(C_initializer, **structure)
+        self.B_initializer = initializers.get(B_initializer)
+        self.B_regularizer = keras.regularizers.get(B_regularizer)
+        self.B_constraint = keras.constraints.get(B_constraint)
+        self.C_initializer = initializers.get(C_initializer)
+        self.C_regularizer = keras.regularizers.get(C_regularizer)
+        self.C_constraint = keras.constraints.get(C_constraint)
+
+    @property
+    def modes(self) -> int:
+        """Complex modes stored."""
+        return self.state_size // 2 if self.conjugate_symmetry else self.state_size
+
+    @property
+    def state_shape(self) -> tuple[int, ...]:
+        return (self.modes,)
+
+    def build(self, input_shape: Sequence[Any]) -> None:
+        super().build(input_shape)
+        H, P = self.width, self.modes
+        part = initializers.Part
+        self.Lambda_re = self.add_parameter("Lambda_re", (P,), part(self._eigenvalues, 0))
+        self.Lambda_im = self.add_parameter("Lambda_im", (P,), part(self._eigenvalues, 1))
+        self.B = self.add_parameter("B", (P, H, 2), self.B_initializer)
+        self.C = self.add_parameter("C", (H, P, 2), self.C_initializer)
+        if self.bidirectional:
+            self.C_backward = self.add_parameter(
+                "C_backward", (H, P, 2), self._second(self.C_initializer)
+            )
+        self.D = self.add_parameter("D", (H,), self.D_initializer)
+        self.log_step = self.add_parameter(
+            "log_step", (P,), initializers.LogStep(self.step_min, self.step_max)
+        )
+
+    @staticmethod
+    def _second(initializer: Any) -> Any:
+        """The same initializer with another draw: a Keras initializer repeats its values."""
+        config = initializer.get_config()
+        if isinstance(config.get("seed"), int):
+            config["seed"] += 1
+        return type(initializer).from_config(config)
+
+    def continuous(self) -> tuple[Pair, Tensor]:
+        """Eigenvalues Lambda, a pair of (modes,), and step sizes dt, (modes,)."""
+        re = ops.convert_to_tensor(self.Lambda_re)
+        if self.clip_eigenvalues:
+            re = ops.minimum(re, _MAX_REAL)
+        dt = self.rate * ops.exp(ops.convert_to_tensor(self.log_step))
+        return (re, ops.convert_to_tensor(self.Lambda_im)), dt
+
+    def recurrence(self) -> Recurrence:
+        """The discretised system, the factor 2 of the conjugate pairs included in C."""
+        log_lam, gamma = DISCRETIZATIONS[self.discretization](*self.continuous())
+        B = ops.convert_to_tensor(self.B)
+        B = multiply(tuple(z[:, None] for z in gamma), (B[..., 0], B[..., 1]))
+        return Recurrence(log_lam, B, self._output(self.C))
+
+    def _output(self, weight: Any) -> Pair:
+        C = ops.convert_to_tensor(weight)
+        return scale((C[..., 0], C[..., 1]), 2.0 if self.conjugate_symmetry else 1.0)
+
+    def impulse_response(self, length: Tensor) -> Tensor:
+        """Impulse response without the skip: (features out, features in, length).
+
+        Of the forward direction, for a bidirectional layer.
+        """
+        log_lam, B, C = self.recurrence()
+        lam = powers(log_lam, ops.cast(ops.arange(length), self.parameter_dtype))  # (P, L)
+        x = multiply((B[0][..., None], B[1][..., None]), (lam[0][:, None], lam[1][:, None]))
+        return ops.tensordot(C[0], x[0], axes=1) - ops.tensordot(C[1], x[1], axes=1)
+
+    def _sequence(self, u: Tensor, state: Pair | None, return_state: bool) -> tuple[Tensor, Any]:
+        log_lam, B, C = self.recurrence()
+        Bu = ops.matmul(u, ops.transpose(ops.concatenate(B, axis=0)))
+        Bu = tuple(ops.split(Bu, 2, axis=-1))
+        x = scan(log_lam, Bu, state)
+        y = _read(x, C)
+        if self.bidirectional:
+            reversed_Bu = tuple(ops.flip(z, axis=1) for z in Bu)
+            x_backward = tuple(ops.flip(z, axis=1) for z in scan(log_lam, reversed_Bu))
+            y = y + _read(x_backward, self._output(self.C_backward))
+        return y, tuple(z[:, -1] for z in x) if return_state else None
+
+    def get_config(self) -> dict[str, Any]:
+        initialization = self.initialization
+        if isinstance(initialization, keras.initializers.Initializer):
+            initialization = keras.saving.serialize_keras_object(initialization)
+        return {
+            **super().get_config(),
+            "blocks": self.blocks,
+            "initialization": initialization,
+            "discretization": self.discretization,
+            "conjugate_symmetry": self.conjugate_symmetry,
+            "clip_eigenvalues": self.clip_eigenvalues,
+            **self._weight_options("B", "C"),
+        }
+
+
+def _read(x: Pair, C: Pair) -> Tensor:
+    """Re(C x) for states (B, L, P) and C (H, P)."""
+    x_and_C = ops.concatenate(x, axis=-1), ops.concatenate([C[0], -C[1]], axis=-1)
+    return ops.matmul(x_and_C[0], ops.transpose(x_and_C[1]))

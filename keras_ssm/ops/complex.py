@@ -1,0 +1,83 @@
+"""Complex arithmetic on pairs ``(re, im)`` of real tensors."""
+
+import math
+from typing import Any
+
+from keras import ops
+
+Tensor = Any
+Pair = tuple[Tensor, Tensor]
+
+# The fixed-point grid on which a phase is held while it is multiplied by an
+# integer: k * (j / GRID) is exact in float32 for k up to 2**24 / (GRID / 2).
+_GRID = 4096.0
+
+
+def conj(z: Pair) -> Pair:
+    return z[0], -z[1]
+
+
+def multiply(a: Pair, b: Pair) -> Pair:
+    return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
+
+
+def scale(z: Pair, factor: Tensor) -> Pair:
+    return z[0] * factor, z[1] * factor
+
+
+def square_abs(z: Pair) -> Tensor:
+    return z[0] * z[0] + z[1] * z[1]
+
+
+def exp(z: Pair) -> Pair:
+    radius = ops.exp(z[0])
+    return radius * ops.cos(z[1]), radius * ops.sin(z[1])
+
+
+def expm1(z: Pair) -> Pair:
+    """exp(z) - 1 without the cancellation of the plain form at small z."""
+    half_sine = ops.sin(z[1] / 2)
+    re = ops.expm1(z[0]) * ops.cos(z[1]) - 2 * half_sine * half_sine
+    return re, ops.exp(z[0]) * ops.sin(z[1])
+
+
+def expm1_ratio(z: Pair) -> Pair:
+    """(exp(z) - 1) / z, continued by 1 at z = 0."""
+    norm = square_abs(z)
+    at_zero = ops.equal(norm, 0)
+    # The inner `where` keeps the unused branch, and so its gradient, finite.
+    norm = ops.where(at_zero, ops.ones_like(norm), norm)
+    re, im = multiply(expm1(z), scale(conj(z), 1 / norm))
+    return ops.where(at_zero, ops.ones_like(re), re), im
+
+
+def powers(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
+    """Integer powers ``exp(k * stride * log_lam)``.
+
+    The phase is counted in turns and whole turns are dropped before they can
+    cost digits: the turn is split into a head on a coarse grid, whose integer
+    multiples are exact, and a small tail, which carries the gradient.
+
+    Args:
+        log_lam: pair of tensors of any shape S.
+        k: integers as floats, any shape K.
+        stride: further whole factor of the exponent.
+
+    Returns:
+        Pair of tensors of shape S + K.
+    """
+    rank = len(k.shape)
+    re, im = (ops.reshape(z, (*ops.shape(z), *[1] * rank)) for z in log_lam)
+    turns = im / (2 * math.pi)
+    head = ops.stop_gradient(ops.round(turns * _GRID) / _GRID)
+    tail = (turns - head) * stride
+    head = _fraction(_fraction(head) * stride)
+    phase = 2 * math.pi * (_fraction(k * head) + k * tail)
+    # A bound no stable mode can reach: padding beyond the sequence must not
+    # turn an unstable mode into 0 * inf.
+    radius = ops.exp(ops.minimum(k * (stride * re), 80.0))
+    return radius * ops.cos(phase), radius * ops.sin(phase)
+
+
+def _fraction(turns: Tensor) -> Tensor:
+    return ops.stop_gradient(turns - ops.round(turns))

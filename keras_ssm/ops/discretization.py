@@ -1,0 +1,32 @@
+"""From continuous to discrete time: x' = Lambda x + B u to x_k = lam x_(k-1) + gamma B u_k.
+
+Each rule returns ``(log_lam, gamma)``. The logarithm is what powers of lam are
+made from; gamma multiplies B. Source: state-spaces/s4 `kernels/ssm.py`
+(`SSMKernelDiag._setup_step`), lindermanlab/S5 `s5/ssm.py`
+(`discretize_zoh`, `discretize_bilinear`).
+"""
+
+from keras import ops
+
+from keras_ssm.ops.complex import Pair, Tensor, conj, expm1_ratio, scale, square_abs
+
+
+def zoh(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
+    """Zero-order hold: lam = exp(dt Lambda), gamma = (lam - 1) / Lambda."""
+    log_lam = scale(Lambda, dt)
+    return log_lam, scale(expm1_ratio(log_lam), dt)
+
+
+def bilinear(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
+    """Tustin: lam = (1 + z/2) / (1 - z/2), gamma = dt / (1 - z/2), z = dt Lambda."""
+    re, im = scale(Lambda, dt)
+    quarter = square_abs((re, im)) / 4
+    denominator = 1 - re + quarter  # |1 - z/2|^2
+    # |lam|^2 - 1 = 2 re / |1 - z/2|^2; the bound is lam = 0, at z = -2 exactly.
+    excess = ops.maximum(2 * re / denominator, -1 + 1e-7)
+    log_lam = ops.log1p(excess) / 2, ops.arctan2(im, 1 - quarter)
+    inverse = scale(conj((1 - re / 2, -im / 2)), 1 / denominator)
+    return log_lam, scale(inverse, dt)
+
+
+DISCRETIZATIONS = {"zoh": zoh, "bilinear": bilinear}

@@ -1,0 +1,105 @@
+"""HiPPO matrices and the eigenvalues of diagonal state spaces: NumPy float64, build time only.
+
+Sources: HiPPO (Gu et al., 2020); S4D (Gu et al., 2022), section 3 and
+state-spaces/s4 `models/hippo/hippo.py`, `kernels/dplr.py`; DSS (Gupta et al.,
+2022), section 3.3 and ag1988/dss `dss.py`; S5 (Smith et al., 2023), section 3.5
+and lindermanlab/S5 `s5/ssm_init.py`.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+
+def transition(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """HiPPO matrix A (N, N), input B (N,) and the low-rank P (R, N) that makes A + P^T P normal."""
+    n = np.arange(N)
+    root = np.sqrt(2.0 * n + 1)
+    if measure == "legs":
+        A = -np.tril(np.outer(root, root), -1) - np.diag(n + 1.0)
+        return A, root, np.sqrt(n + 0.5)[None]
+    if measure == "legt":
+        i, j = np.indices((N, N))
+        A = -0.5 * np.outer(root, root) * np.where(i < j, (-1.0) ** (i - j), 1.0)
+        P = np.stack([root * (n % 2 == 1), root * (n % 2 == 0)]) / np.sqrt(2)
+        return A, 0.5 * root, P
+    if measure == "fourier":
+        frequencies = np.arange(N // 2)
+        off_diagonal = np.stack([np.zeros(N // 2), frequencies], axis=-1).reshape(-1)[1:]
+        B = np.where(n % 2 == 0, np.sqrt(2.0), 0.0)
+        B[0] = 1.0
+        A = np.pi * (np.diag(off_diagonal, -1) - np.diag(off_diagonal, 1)) - np.outer(B, B)
+        return A, B, B[None].copy()
+    raise ValueError(
+        f"`measure` must be one of 'legs', 'legt', 'fourier'. Received: measure={measure!r}"
+    )
+
+
+def normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Eigenvalues, eigenvectors and input of the normal part of a HiPPO matrix.
+
+    Returns:
+        Lambda (N,), all with one real part, imaginary parts ascending;
+        V (N, N), whose columns have an arbitrary phase; B (N,), not rotated.
+    """
+    A, B, P = transition(measure, N)
+    normal = A + P.T @ P
+    imaginary, V = np.linalg.eigh(-1j * (normal - normal.T) / 2)
+    return np.mean(np.diag(normal)) + 1j * imaginary, V, B
+
+
+def hippo_diagonal(measure: str, N: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lambda (N/2,) with negative imaginary part and B (N/2,) of S4D-LegS and its relatives.
+
+    The imaginary part of B is clipped to [-2, 2] as in the official code,
+    whatever phase the eigenvectors came with.
+    """
+    Lambda, V, B = normal_eigenvalues(measure, N)
+    Lambda, V = Lambda[: N // 2], V[:, : N // 2].copy()
+    if abs(Lambda[-1]) < 1e-4:
+        # A double zero eigenvalue: one unit vector stands for the pair.
+        V[:, -1] = 0
+        V[:2, -1] = np.array([1, 1j]) / np.sqrt(2)
+    B_rotated = V.conj().T @ B
+    return Lambda, B_rotated.real + 1j * np.clip(B_rotated.imag, -2, 2)
+
+
+def skew_hippo(N: int) -> np.ndarray:
+    """DSS: the N eigenvalues with positive imaginary part of the skew HiPPO matrix of size 2N, minus 1/2."""
+    root = np.sqrt(2.0 * np.arange(2 * N) + 1)
+    hippo = np.tril(np.outer(root, root), -1)
+    imaginary = np.linalg.eigvalsh(-1j * (hippo - hippo.T) / 2)
+    return -0.5 + 1j * imaginary[::-1][:N]
+
+
+def s5_blocks(P: int, blocks: int, conjugate: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (P,) and eigenvectors V of S5's block-diagonal HiPPO-N matrix.
+
+    With `conjugate`, P modes stand for a real state of size 2P: each block
+    keeps the half of its spectrum with negative imaginary part, and V has
+    shape (2P, P). Without, V is (P, P).
+    """
+    size = (2 * P if conjugate else P) // blocks
+    Lambda, V, _ = normal_eigenvalues("legs", size)
+    kept = P // blocks
+    return np.tile(Lambda[:kept], blocks), np.kron(np.eye(blocks), V[:, :kept])
+
+
+def _line(imaginary: Callable[[np.ndarray, int], np.ndarray]) -> Callable[[int], np.ndarray]:
+    return lambda N: -0.5 - 1j * imaginary(np.arange(N // 2), N)
+
+
+# S4D (Gu et al., 2022), equations 8 and 9, and the further rows of `dplr.py`.
+DIAGONALS: dict[str, Callable[[int], np.ndarray]] = {
+    "lin": _line(lambda n, N: np.pi * n),
+    "inv": _line(lambda n, N: N / np.pi * (N / (2 * n + 1) - 1)),
+    "inv2": _line(lambda n, N: N / np.pi * (N / (n + 1) - 1)),
+    "quad": _line(lambda n, N: (1 + 2 * n) ** 2 / np.pi),
+    "real": lambda N: -(np.arange(N // 2) + 1.0) + 0j,
+}
+MEASURES = ("legs", "fourier", "legt")
+COMBINATIONS = {
+    "diag": ("inv", "lin"),
+    "hippo": ("legs", "fourier"),
+    "all": ("legs", "fourier", "inv", "lin"),
+}

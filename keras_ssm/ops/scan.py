@@ -1,0 +1,89 @@
+"""The linear recurrence of S5 with a constant step, as a block scan by matrix products.
+
+Time is cut into chunks of Q steps. Inside a chunk the recurrence is one product
+with the triangular matrix of powers lam^(j - i); the states at the chunk ends
+obey the same recurrence with lam^Q, and are found by the same routine. All work
+is batched matrix products over real pairs, log_Q(L) levels deep.
+"""
+
+from keras import ops
+
+from keras_ssm.backend import matmul
+from keras_ssm.ops.complex import Pair, Tensor, powers, scale
+
+_CHUNK = 16
+# Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
+_UNKNOWN_LENGTH_LEVELS = 4
+
+
+def scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
+    """x_k = lam x_(k-1) + b_k for all k, with x_(-1) = x0 (zero when None).
+
+    Args:
+        log_lam: pair of (P,).
+        b: pair of (B, L, P).
+        x0: pair of (B, P) or None.
+
+    Returns:
+        Pair of (B, L, P), the states.
+    """
+    b_re, b_im = (ops.transpose(z, (2, 0, 1)) for z in b)  # (P, B, L)
+    if x0 is None:
+        start_re = start_im = ops.zeros_like(b_re[:, :, :1])
+    else:
+        start_re, start_im = (ops.transpose(z, (1, 0))[..., None] for z in x0)
+    x = _scan(log_lam, (b_re, b_im), (start_re, start_im), _UNKNOWN_LENGTH_LEVELS)
+    return tuple(ops.transpose(z, (1, 2, 0)) for z in x)
+
+
+def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
+    """The scan in the layout (P, B, L), with x_(-1) of shape (P, B, 1)."""
+    P, B, length = ops.shape(b[0])
+    known = isinstance(length, int)
+    if known and length <= _CHUNK or not known and levels == 0:
+        size = length if known else _CHUNK
+        return tuple(z[..., :length] for z in _chunk_states(log_lam, _pad(b, size), start, size))
+    padded = _pad(b, _CHUNK)
+    chunks = tuple(ops.reshape(z, (P, -1, _CHUNK)) for z in padded)  # (P, B M, Q)
+    last = _real_form(powers(log_lam, _CHUNK - 1 - _arange(_CHUNK, log_lam)))  # (P, 2Q, 2)
+    ends = matmul(ops.concatenate(chunks, axis=-1), last)
+    ends = tuple(ops.reshape(ends[..., i], (P, B, -1)) for i in (0, 1))
+    after = _scan(scale(log_lam, _CHUNK), ends, start, levels - 1)
+    carries = tuple(
+        ops.reshape(ops.concatenate([s, z[..., :-1]], axis=-1), (P, -1, 1))
+        for s, z in zip(start, after, strict=True)
+    )
+    x = _chunk_states(log_lam, chunks, carries, _CHUNK)
+    return tuple(ops.reshape(z, (P, B, -1))[..., :length] for z in x)
+
+
+def _chunk_states(log_lam: Pair, b: Pair, carry: Pair, size: int) -> Pair:
+    """States inside chunks: b of (P, G, Q), carry of (P, G, 1)."""
+    k = _arange(size, log_lam)
+    lag = k[None, :] - k[:, None]  # target - source
+    table = powers(log_lam, ops.maximum(lag, 0.0))
+    table = tuple(ops.where(lag >= 0, z, ops.zeros_like(z)) for z in table)
+    carried = powers(log_lam, k + 1)
+    both = tuple(
+        ops.concatenate([t, c[:, None]], axis=1) for t, c in zip(table, carried, strict=True)
+    )
+    source = [ops.concatenate([z, c], axis=-1) for z, c in zip(b, carry, strict=True)]
+    x = matmul(ops.concatenate(source, axis=-1), _real_form(both, size))
+    return x[..., :size], x[..., size:]
+
+
+def _real_form(z: Pair, width: int = 1) -> Tensor:
+    """The real matrix of a complex product from the right: [[Re, Im], [-Im, Re]]."""
+    re, im = (ops.reshape(part, (part.shape[0], -1, width)) for part in z)
+    top = ops.concatenate([re, im], axis=-1)
+    bottom = ops.concatenate([-im, re], axis=-1)
+    return ops.concatenate([top, bottom], axis=1)
+
+
+def _pad(b: Pair, size: int) -> Pair:
+    padding = -ops.shape(b[0])[-1] % size
+    return tuple(ops.pad(z, ((0, 0), (0, 0), (0, padding))) for z in b)
+
+
+def _arange(size: int, like: Pair) -> Tensor:
+    return ops.cast(ops.arange(size), like[0].dtype)

@@ -1,0 +1,79 @@
+"""Vandermonde products: sums of powers of the modes, as small tables and matrix products.
+
+Split the exponent, l = q Q + r with Q near sqrt(L):
+
+    sum_n w_n lam_n^l = sum_n (w_n lam_n^(q Q)) lam_n^r
+
+so that H n (M + Q) exponentials and one (M, 2n) x (2n, Q) product a channel
+replace the H n L exponentials of the textbook form, in real arithmetic.
+"""
+
+from keras import ops
+
+from keras_ssm.backend import matmul
+from keras_ssm.ops.complex import Pair, Tensor, multiply, powers
+
+# Chunk size where the length is not known before the call.
+_UNKNOWN_LENGTH_CHUNK = 64
+
+
+def chunk_size(length: Tensor) -> int:
+    """A power of two near sqrt(length)."""
+    if not isinstance(length, int):
+        return _UNKNOWN_LENGTH_CHUNK
+    return 1 << ((max(length, 1) - 1).bit_length() + 1) // 2
+
+
+def vandermonde(w: Pair, log_lam: Pair, length: Tensor) -> Tensor:
+    """K[g, h, l] = Re sum_n w[g, h, n] lam[h, n]^l for l = 0 .. length - 1.
+
+    Args:
+        w: pair of (G, H, N).
+        log_lam: pair of (H, N).
+        length: an integer, or a scalar tensor in a graph of unknown length.
+
+    Returns:
+        Tensor (G, H, length).
+    """
+    head, tail = _tables(log_lam, length)
+    G, (H, N) = ops.shape(w[0])[0], log_lam[0].shape
+    left = multiply((w[0][..., None], w[1][..., None]), head)  # (G, H, N, M)
+    left = ops.concatenate([left[0], -left[1]], axis=2)
+    left = ops.reshape(ops.transpose(left, (1, 0, 3, 2)), (H, -1, 2 * N))
+    product = matmul(left, ops.concatenate(tail, axis=1))  # (H, G M, Q)
+    product = ops.reshape(product, (H, G, -1))[..., :length]
+    return ops.transpose(product, (1, 0, 2))
+
+
+def weighted_sum(u: Tensor, log_lam: Pair) -> Pair:
+    """x[b, h, n] = sum_k lam[h, n]^(L - 1 - k) u[b, h, k]: the state after the sequence.
+
+    Args:
+        u: tensor (B, H, L).
+        log_lam: pair of (H, N).
+
+    Returns:
+        Pair of (B, H, N).
+    """
+    B, H, length = ops.shape(u)
+    N = log_lam[0].shape[-1]
+    size = chunk_size(length)
+    head, tail = _tables(log_lam, length)
+    padding = -length % size
+    u = ops.pad(ops.flip(u, axis=2), ((0, 0), (0, 0), (0, padding)))
+    u = ops.reshape(ops.transpose(u, (1, 0, 2)), (H, -1, size))
+    product = matmul(u, ops.transpose(ops.concatenate(tail, axis=1), (0, 2, 1)))
+    product = ops.reshape(product, (H, B, -1, 2, N))  # (H, B, M, 2, N)
+    head = tuple(ops.transpose(z, (0, 2, 1))[:, None] for z in head)  # (H, 1, M, N)
+    re, im = multiply((product[..., 0, :], product[..., 1, :]), head)
+    return tuple(ops.transpose(ops.sum(z, axis=2), (1, 0, 2)) for z in (re, im))
+
+
+def _tables(log_lam: Pair, length: Tensor) -> tuple[Pair, Pair]:
+    """lam^(q Q) of shape (H, N, M) and lam^r of shape (H, N, Q)."""
+    size = chunk_size(length)
+    dtype = log_lam[0].dtype
+    count = (length + size - 1) // size
+    head = powers(log_lam, ops.cast(ops.arange(count), dtype), stride=size)
+    tail = powers(log_lam, ops.cast(ops.arange(size), dtype))
+    return head, tail

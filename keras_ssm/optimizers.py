@@ -1,0 +1,153 @@
+"""AdamW with the state space parameters in a group of their own.
+
+The eigenvalues, the input matrix and the step sizes of these layers train with
+a smaller learning rate and without weight decay; without that they learn
+markedly worse. One call builds the groups on `keras.optimizers.MultiOptimizer`,
+by the names of the weights, so that they are saved and loaded with the model.
+"""
+
+import keras
+
+_EIGENVALUES = ("Lambda_re", "Lambda_im")
+_INPUT = ("B", "W")
+_OUTPUT = ("C", "C_backward", "D")
+_STEP = ("log_step",)
+
+VARIANTS = ("standard", "BandCdecay", "BfastandCdecay", "noBCdecay")
+
+
+def adamw(
+    learning_rate: float = 4e-3,
+    ssm_learning_rate: float = 1e-3,
+    weight_decay: float = 0.01,
+    variant: str = "standard",
+    dt_global: bool = False,
+    step_learning_rate: float | None = None,
+    total_steps: int | None = None,
+    warmup_steps: int = 0,
+    beta_1: float = 0.9,
+    beta_2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> keras.optimizers.Optimizer:
+    """AdamW for a model, with groups for its state space parameters.
+
+    | variant            | ssm rate, no decay             | ssm rate, decay | the rest      |
+    |--------------------|--------------------------------|-----------------|---------------|
+    | `"standard"`       | Lambda, B (or W), log_step     | -               | C, D, others  |
+    | `"BandCdecay"`     | Lambda, log_step               | B               | C, D, others  |
+    | `"BfastandCdecay"` | Lambda, log_step               | -               | B, C, D, others |
+    | `"noBCdecay"`      | Lambda, B, C, D, log_step      | -               | others        |
+
+    `"standard"` is also the grouping of S4D and DSS, where DSS's W takes the
+    place of B. The rest trains with `learning_rate` and `weight_decay`.
+
+    Args:
+        learning_rate: of the rest; the peak, when there is a schedule.
+        ssm_learning_rate: of the state space groups.
+        weight_decay: decoupled decay, multiplied by the group's learning rate.
+        variant: one of the names of the table, those of the S5 code.
+        dt_global: put the step sizes into the rest, as two S5 models do.
+        step_learning_rate: a learning rate for the step sizes alone, without
+            decay, as DSS and S4D models have.
+        total_steps: if given, all rates rise linearly from 0 during
+            `warmup_steps` and then fall to 0 as a cosine at `total_steps`.
+        warmup_steps: length of the rise.
+        beta_1: decay of the first moment.
+        beta_2: decay of the second moment.
+        epsilon: as Keras applies it, before the bias correction.
+
+    Returns:
+        A `keras.optimizers.MultiOptimizer`, to be given to `model.compile`. Its
+        groups, each a `keras.optimizers.AdamW`, are in `.optimizers`.
+
+    Raises:
+        ValueError: for an unknown variant, rates or steps that are not
+            positive, or both `dt_global` and `step_learning_rate`.
+
+    Example:
+
+    >>> model = keras_ssm.models.classifier(10, (None, 1), layer="s5", depth=2, width=16)
+    >>> model.compile(keras_ssm.optimizers.adamw(4e-3, 1e-3), "sparse_categorical_crossentropy")
+
+    References:
+        lindermanlab/S5 `s5/train_helpers.py`, `create_train_state`;
+        state-spaces/s4 `example.py`, `setup_optimizer`; ag1988/dss
+        `standalone/dss.py`.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"`variant` must be one of {list(VARIANTS)}. Received: variant={variant!r}")
+    if dt_global and step_learning_rate is not None:
+        raise ValueError(
+            "`dt_global` gives the step sizes the rate of the rest, so `step_learning_rate` must "
+            f"be None. Received: step_learning_rate={step_learning_rate!r}"
+        )
+    for name, rate in (
+        ("learning_rate", learning_rate),
+        ("ssm_learning_rate", ssm_learning_rate),
+        ("step_learning_rate", 1.0 if step_learning_rate is None else step_learning_rate),
+    ):
+        if not rate > 0:
+            raise ValueError(f"`{name}` must be positive. Received: {name}={rate!r}")
+
+    def group(rate: float, decay: float) -> keras.optimizers.Optimizer:
+        return keras.optimizers.AdamW(
+            rate if total_steps is None else warmup_cosine(rate, total_steps, warmup_steps),
+            weight_decay=decay,
+            beta_1=beta_1,
+            beta_2=beta_2,
+            epsilon=epsilon,
+        )
+
+    ssm_names = [*_EIGENVALUES]
+    if variant in ("standard", "noBCdecay"):
+        ssm_names += _INPUT
+    if variant == "noBCdecay":
+        ssm_names += _OUTPUT
+    if not dt_global and step_learning_rate is None:
+        ssm_names += _STEP
+    groups = {_pattern(ssm_names): group(ssm_learning_rate, 0.0)}
+    if variant == "BandCdecay":
+        groups[_pattern(_INPUT)] = group(ssm_learning_rate, weight_decay)
+    if step_learning_rate is not None:
+        groups[_pattern(_STEP)] = group(step_learning_rate, 0.0)
+    rest = group(learning_rate, weight_decay)
+    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(rest, groups))
+
+
+def warmup_cosine(
+    peak: float, total_steps: int, warmup_steps: int = 0
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Linear rise from 0 to `peak`, then a cosine to 0 at `total_steps`.
+
+    Args:
+        peak: the highest learning rate.
+        total_steps: steps of the whole training.
+        warmup_steps: steps of the rise, less than `total_steps`.
+
+    Returns:
+        A `keras.optimizers.schedules.CosineDecay`.
+
+    Raises:
+        ValueError: unless 0 <= warmup_steps < total_steps.
+
+    Example:
+
+    >>> schedule = keras_ssm.optimizers.warmup_cosine(1e-2, total_steps=100, warmup_steps=10)
+    >>> [round(float(schedule(step)), 4) for step in (0, 5, 10, 55, 100)]
+    [0.0, 0.005, 0.01, 0.005, 0.0]
+    """
+    if not 0 <= warmup_steps < total_steps:
+        raise ValueError(
+            "`warmup_steps` must be at least 0 and less than `total_steps`. "
+            f"Received: warmup_steps={warmup_steps!r}, total_steps={total_steps!r}"
+        )
+    if not warmup_steps:
+        return keras.optimizers.schedules.CosineDecay(peak, total_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, total_steps - warmup_steps, warmup_target=peak, warmup_steps=warmup_steps
+    )
+
+
+def _pattern(names: object) -> str:
+    """Regular expression of the paths of weights with these names, in any layer."""
+    return rf"(.*/)?({'|'.join(names)})"  # type: ignore[arg-type]

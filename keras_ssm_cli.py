@@ -1,0 +1,1 @@
+"""The `keras-ssm` command: chooses the Keras backend before Keras is imported."""

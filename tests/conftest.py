@@ -1,0 +1,34 @@
+"""One test, one backend: every test carries the name of the backend its process runs.
+
+Keras is imported by the tests, not here, so that a worker can be given its
+backend by the environment. Tests marked `training` need gradients, which the
+numpy backend does not have.
+"""
+
+import os
+
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "jax")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+BACKEND = os.environ["KERAS_BACKEND"]
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "training: needs gradients; not run on the numpy backend")
+
+
+def pytest_collection_modifyitems(config, items):
+    if BACKEND == "numpy":
+        training = [item for item in items if item.get_closest_marker("training")]
+        config.hook.pytest_deselected(items=training)
+        items[:] = [item for item in items if not item.get_closest_marker("training")]
+
+
+@pytest.fixture(autouse=True, params=[BACKEND])
+def backend(request):
+    """Name of the running backend, in the id of every test; a fixed seed for each."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    return request.param
