@@ -6,6 +6,8 @@ markedly worse. One call builds the groups on `keras.optimizers.MultiOptimizer`,
 by the names of the weights, so that they are saved and loaded with the model.
 """
 
+from typing import Any, TypeAlias
+
 import keras
 
 _EIGENVALUES = ("Lambda_re", "Lambda_im")
@@ -15,20 +17,22 @@ _STEP = ("log_step",)
 
 VARIANTS = ("standard", "BandCdecay", "BfastandCdecay", "noBCdecay")
 
+Rate: TypeAlias = float | keras.optimizers.schedules.LearningRateSchedule
+
 
 def adamw(
-    learning_rate: float = 4e-3,
-    ssm_learning_rate: float = 1e-3,
+    learning_rate: Rate = 4e-3,
+    ssm_learning_rate: Rate = 1e-3,
     weight_decay: float = 0.01,
     variant: str = "standard",
     dt_global: bool = False,
-    step_learning_rate: float | None = None,
+    step_learning_rate: Rate | None = None,
     total_steps: int | None = None,
     warmup_steps: int = 0,
     beta_1: float = 0.9,
     beta_2: float = 0.999,
     epsilon: float = 1e-8,
-) -> keras.optimizers.Optimizer:
+) -> "GroupedAdamW":
     """AdamW for a model, with groups for its state space parameters.
 
     | variant            | ssm rate, no decay             | ssm rate, decay | the rest      |
@@ -41,16 +45,21 @@ def adamw(
     `"standard"` is also the grouping of S4D and DSS, where DSS's W takes the
     place of B. The rest trains with `learning_rate` and `weight_decay`.
 
+    Rates are numbers or `keras.optimizers.schedules.LearningRateSchedule`s.
+    The groups are saved with the model, and training goes on from a `.keras`
+    file as if it had not been interrupted, under any backend.
+
     Args:
-        learning_rate: of the rest; the peak, when there is a schedule.
+        learning_rate: of the rest; the peak, when `total_steps` is given.
         ssm_learning_rate: of the state space groups.
         weight_decay: decoupled decay, multiplied by the group's learning rate.
         variant: one of the names of the table, those of the S5 code.
         dt_global: put the step sizes into the rest, as two S5 models do.
         step_learning_rate: a learning rate for the step sizes alone, without
             decay, as DSS and S4D models have.
-        total_steps: if given, all rates rise linearly from 0 during
-            `warmup_steps` and then fall to 0 as a cosine at `total_steps`.
+        total_steps: if given, all rates, which must be numbers, rise linearly
+            from 0 during `warmup_steps` and then fall to 0 as a cosine at
+            `total_steps`.
         warmup_steps: length of the rise.
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
@@ -58,11 +67,14 @@ def adamw(
 
     Returns:
         A `keras.optimizers.MultiOptimizer`, to be given to `model.compile`. Its
-        groups, each a `keras.optimizers.AdamW`, are in `.optimizers`.
+        groups, each a `keras.optimizers.AdamW`, are in `.optimizers`, the rest
+        last.
 
     Raises:
         ValueError: for an unknown variant, rates or steps that are not
-            positive, or both `dt_global` and `step_learning_rate`.
+            positive, a negative decay, both `dt_global` and
+            `step_learning_rate`, schedules or `warmup_steps` that do not go
+            with `total_steps`.
 
     Example:
 
@@ -81,21 +93,37 @@ def adamw(
             "`dt_global` gives the step sizes the rate of the rest, so `step_learning_rate` must "
             f"be None. Received: step_learning_rate={step_learning_rate!r}"
         )
-    for name, rate in (
-        ("learning_rate", learning_rate),
-        ("ssm_learning_rate", ssm_learning_rate),
-        ("step_learning_rate", 1.0 if step_learning_rate is None else step_learning_rate),
-    ):
-        if not rate > 0:
+    rates = {
+        "learning_rate": learning_rate,
+        "ssm_learning_rate": ssm_learning_rate,
+        "step_learning_rate": step_learning_rate,
+    }
+    for name, rate in rates.items():
+        if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            if total_steps is not None:
+                raise ValueError(
+                    f"`total_steps` makes a schedule of `{name}`, which must then be a number. "
+                    f"Received: {name}={rate!r}, total_steps={total_steps!r}"
+                )
+        elif rate is not None and not rate > 0:
             raise ValueError(f"`{name}` must be positive. Received: {name}={rate!r}")
+    if not weight_decay >= 0:
+        raise ValueError(
+            f"`weight_decay` must not be negative. Received: weight_decay={weight_decay!r}"
+        )
+    if warmup_steps and total_steps is None:
+        raise ValueError(
+            "`warmup_steps` needs `total_steps`. "
+            f"Received: warmup_steps={warmup_steps!r}, total_steps=None"
+        )
 
-    def group(rate: float, decay: float) -> keras.optimizers.Optimizer:
+    def group(rate: Any, decay: float) -> keras.optimizers.Optimizer:
+        if total_steps is not None:
+            rate = warmup_cosine(rate, total_steps, warmup_steps)
+        elif not isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+            rate = float(rate)
         return keras.optimizers.AdamW(
-            rate if total_steps is None else warmup_cosine(rate, total_steps, warmup_steps),
-            weight_decay=decay,
-            beta_1=beta_1,
-            beta_2=beta_2,
-            epsilon=epsilon,
+            rate, weight_decay=decay, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon
         )
 
     ssm_names = [*_EIGENVALUES]
@@ -111,7 +139,49 @@ def adamw(
     if step_learning_rate is not None:
         groups[_pattern(_STEP)] = group(step_learning_rate, 0.0)
     rest = group(learning_rate, weight_decay)
-    return keras.optimizers.MultiOptimizer(keras.optimizers.OptimizerMap(rest, groups))
+    return GroupedAdamW(
+        keras.optimizers.OptimizerMap(rest, groups),
+        {
+            **rates,
+            "weight_decay": weight_decay,
+            "variant": variant,
+            "dt_global": dt_global,
+            "total_steps": total_steps,
+            "warmup_steps": warmup_steps,
+            "beta_1": beta_1,
+            "beta_2": beta_2,
+            "epsilon": epsilon,
+        },
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class GroupedAdamW(keras.optimizers.MultiOptimizer):
+    """What `adamw` returns; its configuration is the arguments of `adamw`.
+
+    The configuration of a plain `MultiOptimizer` names the optimizer classes of
+    the backend. Those of torch are classes of their own, with which a model
+    saved under torch could not go on training under another backend.
+    """
+
+    def __init__(self, optimizer_map: Any, arguments: dict[str, Any]) -> None:
+        super().__init__(optimizer_map)
+        self.arguments = arguments
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            name: keras.saving.serialize_keras_object(value)
+            for name, value in self.arguments.items()
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> "GroupedAdamW":
+        return adamw(
+            **{
+                name: keras.saving.deserialize_keras_object(value, custom_objects)
+                for name, value in config.items()
+            }
+        )
 
 
 def warmup_cosine(

@@ -11,3 +11,8 @@ def matmul(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
     was called, which is a setting of the program and so left to it.
     """
     return tf.matmul(a, b)
+
+
+def arctan2(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+    """Angle of (x, y), in the precision of the inputs (`keras.ops` drops float64 in torch)."""
+    return tf.atan2(y, x)

@@ -93,7 +93,8 @@ class SSMBlock(keras.layers.Layer):
             )
 
     def build(self, input_shape: Sequence[Any]) -> None:
-        self.ssm.build(input_shape)
+        if not self.ssm.built:
+            self.ssm.build(input_shape)
         if self.norm_layer is not None:
             self.norm_layer.build(input_shape)
         self.gate = Gating(
@@ -134,5 +135,6 @@ class SSMBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SSMBlock":
-        config = {**config, "ssm": keras.saving.deserialize_keras_object(config["ssm"])}
-        return cls(**config)
+        # Built by the block, so that the weights keep their paths.
+        ssm = {key: value for key, value in config["ssm"].items() if key != "build_config"}
+        return cls(**{**config, "ssm": keras.saving.deserialize_keras_object(ssm)})

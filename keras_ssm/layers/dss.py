@@ -1,5 +1,6 @@
 """DSS: diagonal state spaces that share their eigenvalues over the channels."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,7 +164,7 @@ class DSS(SSM):
             self.log_step = self.add_parameter(
                 "log_step",
                 (H, 2),
-                lambda shape, dtype=None: ops.repeat(log_step((H, 1), dtype=dtype), 2, axis=1),
+                lambda shape, dtype=None: ops.concatenate([log_step((H, 1), dtype=dtype)] * 2, axis=1),
             )
         else:
             self.log_step = self.add_parameter("log_step", (H,), log_step)
@@ -176,7 +177,7 @@ class DSS(SSM):
         if self.kernel == "exp-re-im":
             im = ops.exp(im)
         if self.kernel.startswith("clip"):
-            re = ops.minimum(re, self.max_real)
+            re = ops.clip(re, -math.inf, self.max_real)
         dt = self.rate * ops.exp(ops.convert_to_tensor(self.log_step))
         dt_re, dt_im = (dt[:, :1], dt[:, 1:]) if self.separate_steps else (dt[:, None], dt[:, None])
         return (re, im), (dt_re * re, dt_im * im)

@@ -1,5 +1,6 @@
 """What follows the state space inside a block: activation, position-wise mixing, gating."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -66,8 +67,8 @@ class Gating(keras.layers.Layer):
         self.units = units
         self.dropout = dropout
         self.supports_masking = True
-        self.activation_dropout = keras.layers.SpatialDropout1D(dropout)
-        self.output_dropout = keras.layers.SpatialDropout1D(dropout)
+        self.activation_dropout = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy)
+        self.output_dropout = keras.layers.SpatialDropout1D(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Sequence[Any]) -> None:
         features = input_shape[-1]
@@ -88,7 +89,7 @@ class Gating(keras.layers.Layer):
 
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         approximate = self.gating not in ("dense", "glu")
-        g = ops.gelu(inputs, approximate=approximate)
+        g = _gelu(inputs, approximate)
         g = self.activation_dropout(g, training=training)
         if self.gating == "gelu":
             return g
@@ -115,3 +116,11 @@ class Gating(keras.layers.Layer):
             "units": self.units,
             "dropout": self.dropout,
         }
+
+
+def _gelu(x: Tensor, approximate: bool) -> Tensor:
+    """`keras.ops.gelu`, but in float64 too: TensorFlow's rounds its constants to float32."""
+    if approximate:
+        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
+        return 0.5 * x * (1 + ops.tanh(inner))
+    return 0.5 * x * (1 + ops.erf(x * math.sqrt(0.5)))

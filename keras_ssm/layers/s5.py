@@ -1,5 +1,6 @@
 """S5: one diagonal state space for all channels, computed by a scan."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
+from keras_ssm.backend import matmul
 from keras_ssm.layers.ssm import SSM, Recurrence, check_choice
 from keras_ssm.ops.complex import Pair, Tensor, multiply, powers, scale
 from keras_ssm.ops.discretization import DISCRETIZATIONS
@@ -171,7 +173,7 @@ class S5(SSM):
         """Eigenvalues Lambda, a pair of (modes,), and step sizes dt, (modes,)."""
         re = ops.convert_to_tensor(self.Lambda_re)
         if self.clip_eigenvalues:
-            re = ops.minimum(re, _MAX_REAL)
+            re = ops.clip(re, -math.inf, _MAX_REAL)
         dt = self.rate * ops.exp(ops.convert_to_tensor(self.log_step))
         return (re, ops.convert_to_tensor(self.Lambda_im)), dt
 
@@ -194,11 +196,12 @@ class S5(SSM):
         log_lam, B, C = self.recurrence()
         lam = powers(log_lam, ops.cast(ops.arange(length), self.parameter_dtype))  # (P, L)
         x = multiply((B[0][..., None], B[1][..., None]), (lam[0][:, None], lam[1][:, None]))
-        return ops.tensordot(C[0], x[0], axes=1) - ops.tensordot(C[1], x[1], axes=1)
+        x = ops.reshape(ops.concatenate(x, axis=0), (2 * self.modes, -1))
+        return ops.reshape(matmul(_real_form(C), x), (self.width, self.width, length))
 
     def _sequence(self, u: Tensor, state: Pair | None, return_state: bool) -> tuple[Tensor, Any]:
         log_lam, B, C = self.recurrence()
-        Bu = ops.matmul(u, ops.transpose(ops.concatenate(B, axis=0)))
+        Bu = matmul(u, ops.transpose(ops.concatenate(B, axis=0)))
         Bu = tuple(ops.split(Bu, 2, axis=-1))
         x = scan(log_lam, Bu, state)
         y = _read(x, C)
@@ -225,5 +228,9 @@ class S5(SSM):
 
 def _read(x: Pair, C: Pair) -> Tensor:
     """Re(C x) for states (B, L, P) and C (H, P)."""
-    x_and_C = ops.concatenate(x, axis=-1), ops.concatenate([C[0], -C[1]], axis=-1)
-    return ops.matmul(x_and_C[0], ops.transpose(x_and_C[1]))
+    return matmul(ops.concatenate(x, axis=-1), ops.transpose(_real_form(C)))
+
+
+def _real_form(C: Pair) -> Tensor:
+    """[Re C, -Im C], which reads Re(C x) from [Re x; Im x]."""
+    return ops.concatenate([C[0], -C[1]], axis=-1)

@@ -11,6 +11,10 @@ Pair = tuple[Tensor, Tensor]
 # The fixed-point grid on which a phase is held while it is multiplied by an
 # integer: k * (j / GRID) is exact in float32 for k up to 2**24 / (GRID / 2).
 _GRID = 4096.0
+# A turn in radians as a sum. The head has 8 bits, so that its products with
+# points of the grid are exact in float32 up to 16 turns.
+_TURN_HEAD = 6.28125
+_TURN_TAIL = 0.0019353071795864769
 
 
 def conj(z: Pair) -> Pair:
@@ -54,9 +58,10 @@ def expm1_ratio(z: Pair) -> Pair:
 def powers(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     """Integer powers ``exp(k * stride * log_lam)``.
 
-    The phase is counted in turns and whole turns are dropped before they can
-    cost digits: the turn is split into a head on a coarse grid, whose integer
-    multiples are exact, and a small tail, which carries the gradient.
+    The phase is split into a head, a point of a coarse grid of turns, whose
+    integer multiples are exact and lose their whole turns without error, and a
+    small tail, which carries the gradient. Nothing grows with k but the
+    rounding of the tail.
 
     Args:
         log_lam: pair of tensors of any shape S.
@@ -68,16 +73,15 @@ def powers(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     """
     rank = len(k.shape)
     re, im = (ops.reshape(z, (*ops.shape(z), *[1] * rank)) for z in log_lam)
-    turns = im / (2 * math.pi)
-    head = ops.stop_gradient(ops.round(turns * _GRID) / _GRID)
-    tail = (turns - head) * stride
+    head = ops.stop_gradient(ops.round(im * (_GRID / (2 * math.pi))) / _GRID)  # in turns
+    tail = (im - head * _TURN_HEAD) - head * _TURN_TAIL  # in radians
     head = _fraction(_fraction(head) * stride)
-    phase = 2 * math.pi * (_fraction(k * head) + k * tail)
+    phase = 2 * math.pi * _fraction(k * head) + k * (stride * tail)
     # A bound no stable mode can reach: padding beyond the sequence must not
     # turn an unstable mode into 0 * inf.
-    radius = ops.exp(ops.minimum(k * (stride * re), 80.0))
+    radius = ops.exp(ops.clip(k * (stride * re), -math.inf, 80.0))
     return radius * ops.cos(phase), radius * ops.sin(phase)
 
 
 def _fraction(turns: Tensor) -> Tensor:
-    return ops.stop_gradient(turns - ops.round(turns))
+    return turns - ops.round(turns)

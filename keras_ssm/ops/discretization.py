@@ -6,8 +6,11 @@ made from; gamma multiplies B. Source: state-spaces/s4 `kernels/ssm.py`
 (`discretize_zoh`, `discretize_bilinear`).
 """
 
+import math
+
 from keras import ops
 
+from keras_ssm.backend import arctan2
 from keras_ssm.ops.complex import Pair, Tensor, conj, expm1_ratio, scale, square_abs
 
 
@@ -23,8 +26,8 @@ def bilinear(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     quarter = square_abs((re, im)) / 4
     denominator = 1 - re + quarter  # |1 - z/2|^2
     # |lam|^2 - 1 = 2 re / |1 - z/2|^2; the bound is lam = 0, at z = -2 exactly.
-    excess = ops.maximum(2 * re / denominator, -1 + 1e-7)
-    log_lam = ops.log1p(excess) / 2, ops.arctan2(im, 1 - quarter)
+    excess = ops.clip(2 * re / denominator, -1 + 1e-7, math.inf)
+    log_lam = ops.log1p(excess) / 2, arctan2(im, 1 - quarter)
     inverse = scale(conj((1 - re / 2, -im / 2)), 1 / denominator)
     return log_lam, scale(inverse, dt)
 

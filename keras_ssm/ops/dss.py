@@ -4,6 +4,8 @@ Source: DSS (Gupta et al., 2022), Proposition 1 and equations 5 to 9, as
 ag1988/dss `dss.py` computes them.
 """
 
+import math
+
 from keras import ops
 
 from keras_ssm.ops.complex import Pair, Tensor, conj, expm1, multiply, scale, square_abs
@@ -14,7 +16,7 @@ EPSILON = 1e-7
 
 def exp_scale(Lambda: Pair, dt_Lambda: Pair) -> Pair:
     """(exp(dt Lambda) - 1) / Lambda with |Lambda|^2 kept above 1e-7: DSS-EXP."""
-    norm = ops.maximum(square_abs(Lambda), EPSILON)
+    norm = ops.clip(square_abs(Lambda), EPSILON, math.inf)
     return multiply(expm1(dt_Lambda), scale(conj(Lambda), 1 / norm))
 
 

@@ -61,7 +61,7 @@ def _chunk_states(log_lam: Pair, b: Pair, carry: Pair, size: int) -> Pair:
     """States inside chunks: b of (P, G, Q), carry of (P, G, 1)."""
     k = _arange(size, log_lam)
     lag = k[None, :] - k[:, None]  # target - source
-    table = powers(log_lam, ops.maximum(lag, 0.0))
+    table = powers(log_lam, ops.relu(lag))
     table = tuple(ops.where(lag >= 0, z, ops.zeros_like(z)) for z in table)
     carried = powers(log_lam, k + 1)
     both = tuple(
