@@ -8,11 +8,10 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.layers.ssm import SSM, Recurrence, check_choice
-from keras_ssm.ops.channelwise import channelwise, final_state, initial_state_response
-from keras_ssm.ops.complex import Pair, Tensor, multiply
-from keras_ssm.ops.dss import exp_scale, softmax_kernel
-from keras_ssm.ops.vandermonde import vandermonde
+from keras_ssm.layers.channelwise import ChannelwiseSSM
+from keras_ssm.layers.ssm import Recurrence, check_choice, serialized_initialization
+from keras_ssm.ops import dss
+from keras_ssm.ops.complex import Pair, Tensor, scale
 
 # Transforms of the weights Lambda_re and Lambda_im, by the first word of the kernel's name.
 _KERNELS = {
@@ -27,7 +26,7 @@ _INITIALIZATIONS = ("skew-hippo", "random")
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
-class DSS(SSM):
+class DSS(ChannelwiseSSM):
     """DSS layer (Gupta et al., 2022): diagonal state spaces with shared eigenvalues.
 
     A causal convolution of every channel h with
@@ -58,20 +57,32 @@ class DSS(SSM):
         separate_steps: a step size each for the real and the imaginary part of
             dt Lambda, which start equal, or (False) one for both.
         channels: output channels C for each input channel.
+        length: for `kernel="softmax"`: the length it is normalised over; None
+            takes the input's. A state needs it given, and padding changes the
+            output without it.
         max_real: upper bound of Re Lambda of the clip kernels.
         W_initializer: initializer of W, shape (channels, features, N, 2);
             N(0, 1) for each part by default.
         W_regularizer: regularizer of W.
         W_constraint: constraint of W.
         **kwargs: `step_min`, `step_max`, `rate`, `bidirectional`, `D_*`,
-            `return_sequences`, `return_state`, `go_backwards` of the base
-            class; `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+            `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `zero_output_for_mask` of the base class; `name`, `dtype`,
+            `trainable` of `keras.layers.Layer`.
 
     Call arguments:
         inputs: tensor (batch, length, features).
-        mask: boolean (batch, length); passed on.
-        initial_state: tensor (batch, 2 * features * state_size), or None for
-            zero. Not with `kernel="softmax"`.
+        mask: boolean (batch, length). A masked step leaves the state as it is,
+            and its output repeats the one before it (see
+            `zero_output_for_mask`).
+        initial_state: tensor (batch, 2 * features * state_size), or None for zero.
+        time_steps: positive numbers (batch, length), the duration of each step
+            in learned steps, for irregular sampling; None for ones.
+        rate: factor on all step sizes of this call; None takes the layer's.
+        With `kernel="softmax"` the state has one number more, the time since
+        its start, and `length` must be given; a mode with Re Lambda > 0 streams
+        as a sum whose reading grows towards the end of `length`, and is held
+        beyond it.
 
     Input shape:
         (batch, length, features)
@@ -103,6 +114,7 @@ class DSS(SSM):
         initialization: Any = "skew-hippo",
         separate_steps: bool = True,
         channels: int = 1,
+        length: int | None = None,
         max_real: float = 1e-4,
         W_initializer: Any = "standard_normal",
         W_regularizer: Any = None,
@@ -118,14 +130,12 @@ class DSS(SSM):
                 "initialization='random' draws eigenvalues of either sign, which the exp kernels "
                 f"cannot represent. Received: kernel={kernel!r}"
             )
-        if not isinstance(channels, int) or channels <= 0:
-            raise ValueError(f"`channels` must be a positive integer. Received: channels={channels!r}")
-        if kernel == "softmax" and self.return_state:
-            raise ValueError(_no_softmax_state("return_state=True"))
         self.kernel = kernel
         self.initialization = initialization
         self.separate_steps = separate_steps
+        self._check_channels_and_length(channels, length)
         self.channels = channels
+        self.length = length
         self.max_real = max_real
         self.W_initializer = initializers.get(W_initializer)
         self.W_regularizer = keras.regularizers.get(W_regularizer)
@@ -133,16 +143,18 @@ class DSS(SSM):
         self._eigenvalues = (
             initializers.SkewHippoEigenvalues()
             if initialization == "skew-hippo"
-            else initializers.get("complex_normal" if initialization == "random" else initialization)
+            else initializers.get(
+                "complex_normal" if initialization == "random" else initialization
+            )
         )
 
     @property
-    def state_shape(self) -> tuple[int, ...]:
-        return self.width, self.state_size
+    def uses_softmax(self) -> bool:
+        return self.kernel == "softmax"
 
     @property
-    def output_channels(self) -> int:
-        return self.channels
+    def modes(self) -> int:
+        return self.state_size
 
     def build(self, input_shape: Sequence[Any]) -> None:
         super().build(input_shape)
@@ -164,13 +176,20 @@ class DSS(SSM):
             self.log_step = self.add_parameter(
                 "log_step",
                 (H, 2),
-                lambda shape, dtype=None: ops.concatenate([log_step((H, 1), dtype=dtype)] * 2, axis=1),
+                lambda shape, dtype=None: ops.concatenate(
+                    [log_step((H, 1), dtype=dtype)] * 2, axis=1
+                ),
             )
         else:
             self.log_step = self.add_parameter("log_step", (H,), log_step)
 
-    def continuous(self) -> tuple[Pair, Pair]:
-        """Eigenvalues Lambda, a pair of (state_size,), and dt Lambda, a pair of (features, state_size)."""
+    def continuous(self, rate: Any = None) -> tuple[Pair, Pair]:
+        """Eigenvalues Lambda and their products with the steps, dt Lambda.
+
+        Returns:
+            Lambda, a pair of (state_size,), and dt Lambda, a pair of (features,
+            state_size).
+        """
         re, im = ops.convert_to_tensor(self.Lambda_re), ops.convert_to_tensor(self.Lambda_im)
         if self.kernel.startswith("exp"):
             re = -ops.exp(re)
@@ -178,63 +197,49 @@ class DSS(SSM):
             im = ops.exp(im)
         if self.kernel.startswith("clip"):
             re = ops.clip(re, -math.inf, self.max_real)
-        dt = self.rate * ops.exp(ops.convert_to_tensor(self.log_step))
+        dt = (self.rate if rate is None else rate) * ops.exp(ops.convert_to_tensor(self.log_step))
         dt_re, dt_im = (dt[:, :1], dt[:, 1:]) if self.separate_steps else (dt[:, None], dt[:, None])
         return (re, im), (dt_re * re, dt_im * im)
 
-    def recurrence(self) -> Recurrence:
-        """The discretised system; of the kernels other than softmax, which has none of fixed length."""
-        if self.kernel == "softmax":
-            raise ValueError(_no_softmax_state("kernel='softmax'"))
-        Lambda, log_lam = self.continuous()
+    def recurrence(self, rate: Any = None, time_steps: Tensor | None = None) -> Recurrence:
+        """The discretised system of the kernels other than softmax.
+
+        Args:
+            rate: factor on all step sizes; None takes the layer's.
+            time_steps: None, or a tensor that broadcasts against (features,
+                state_size), multiples of the step. The kernels without scale
+                take the input as it is, whatever the duration of the step.
+
+        Returns:
+            `log_lam` and `B`, pairs of (features, state_size), and `C`, a pair
+            of (channels, features, state_size).
+        """
+        if self.uses_softmax:
+            raise ValueError("kernel='softmax' has no recurrence that is free of a length")
+        Lambda, log_lam = self.continuous(rate)
+        if time_steps is not None:
+            log_lam = scale(log_lam, time_steps)
         if self.kernel.endswith("no-scale"):
             B = ops.ones_like(log_lam[0]), ops.zeros_like(log_lam[0])
         else:
-            B = exp_scale(Lambda, log_lam)
+            B = dss.exp_scale(Lambda, log_lam)
         return Recurrence(log_lam, B, self._W())
+
+    def _softmax(self, rate: Any, length: Tensor) -> dss.Softmax:
+        return dss.softmax(self._W(), *self.continuous(rate), length)
 
     def _W(self) -> Pair:
         W = ops.convert_to_tensor(self.W)
         return W[..., 0], W[..., 1]
 
-    def impulse_response(self, length: Tensor) -> Tensor:
-        """The convolution kernel, without the skip: (channels, features, length).
-
-        A bidirectional layer has twice the channels, the second half for the
-        backward direction.
-        """
-        if self.kernel == "softmax":
-            return softmax_kernel(self._W(), *self.continuous(), length)
-        log_lam, B, C = self.recurrence()
-        return vandermonde(multiply(C, B), log_lam, length)
-
-    def _sequence(self, u: Tensor, state: Pair | None, return_state: bool) -> tuple[Tensor, Any]:
-        length = ops.shape(u)[1]
-        y = channelwise(u, self.impulse_response(length), self.bidirectional)
-        if state is None and not return_state:
-            return y, None
-        log_lam, B, C = self.recurrence()
-        if state is not None:
-            y = y + initial_state_response(state, log_lam, C, length)
-        return y, final_state(u, log_lam, B, state) if return_state else None
-
     def get_config(self) -> dict[str, Any]:
-        initialization = self.initialization
-        if isinstance(initialization, keras.initializers.Initializer):
-            initialization = keras.saving.serialize_keras_object(initialization)
         return {
             **super().get_config(),
             "kernel": self.kernel,
-            "initialization": initialization,
+            "initialization": serialized_initialization(self.initialization),
             "separate_steps": self.separate_steps,
             "channels": self.channels,
+            "length": self.length,
             "max_real": self.max_real,
             **self._weight_options("W"),
         }
-
-
-def _no_softmax_state(received: str) -> str:
-    return (
-        "The softmax kernel is normalised over the length of the input, so that it has no state "
-        f"that could be carried on; use kernel='exp'. Received: {received}"
-    )

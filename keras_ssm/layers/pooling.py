@@ -39,18 +39,23 @@ class SequencePooling(keras.layers.Layer):
         self.supports_masking = True
 
     def call(self, inputs: Tensor, mask: Tensor | None = None) -> Tensor:
+        # Half precision holds neither a long sum nor a large count of steps.
+        x = ops.cast(inputs, keras.backend.result_type(inputs.dtype, "float32"))
+        return ops.cast(self._pooled(x, mask), self.compute_dtype)
+
+    def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
         if self.mode == "mean" or (mask is None and self.mode == "masked_mean"):
-            return ops.mean(inputs, axis=1)
+            return ops.mean(x, axis=1)
         if mask is None:
-            return inputs[:, -1]
-        mask = ops.cast(mask, inputs.dtype)
+            return x[:, -1]
+        mask = ops.cast(mask, x.dtype)
         if self.mode == "masked_mean":
             weights = mask / ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1)
         else:
             # The last valid step is the one after which no valid step comes.
             later = ops.flip(ops.cumsum(ops.flip(mask, axis=1), axis=1), axis=1)
-            weights = mask * ops.cast(ops.equal(later, 1), inputs.dtype)
-        return ops.sum(inputs * weights[..., None], axis=1)
+            weights = mask * ops.cast(ops.equal(later, 1), x.dtype)
+        return ops.sum(x * weights[..., None], axis=1)
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
         return None

@@ -7,17 +7,16 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.layers.ssm import SSM, Recurrence, check_choice
-from keras_ssm.ops.channelwise import channelwise, final_state, initial_state_response
+from keras_ssm.layers.channelwise import ChannelwiseSSM
+from keras_ssm.layers.ssm import Recurrence, check_choice, check_size, serialized_initialization
+from keras_ssm.ops import dss
 from keras_ssm.ops.complex import Pair, Tensor, multiply, scale
 from keras_ssm.ops.discretization import DISCRETIZATIONS
-from keras_ssm.ops.dss import softmax_kernel
 from keras_ssm.ops.transforms import TRANSFORMS
-from keras_ssm.ops.vandermonde import vandermonde
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
-class S4D(SSM):
+class S4D(ChannelwiseSSM):
     """S4D layer (Gu et al., 2022): a diagonal state space of its own for every channel.
 
     Continuous time, for channel h and output channel c:
@@ -44,6 +43,8 @@ class S4D(SSM):
         n_ssm: number of systems (Lambda, B), a divisor of the channels; channel
             h uses system h mod n_ssm. None: one for each channel.
         channels: output channels C for each input channel.
+        length: for `discretization="dss"`: the length its softmax is normalised
+            over; None takes the input's. A state needs it given.
         real_valued: real eigenvalues and weights.
         real_transform: map from the weight to -Re Lambda: `"exp"`, `"none"`,
             `"relu"`, `"sigmoid"` or `"softplus"`.
@@ -59,13 +60,19 @@ class S4D(SSM):
         C_regularizer: regularizer of C.
         C_constraint: constraint of C.
         **kwargs: `step_min`, `step_max`, `rate`, `bidirectional`, `D_*`,
-            `return_sequences`, `return_state`, `go_backwards` of the base
-            class; `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+            `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `zero_output_for_mask` of the base class; `name`, `dtype`,
+            `trainable` of `keras.layers.Layer`.
 
     Call arguments:
         inputs: tensor (batch, length, features).
-        mask: boolean (batch, length); passed on.
+        mask: boolean (batch, length). A masked step leaves the state as it is,
+            and its output repeats the one before it (see
+            `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * features * modes), or None for zero.
+        time_steps: positive numbers (batch, length), the duration of each step
+            in learned steps, for irregular sampling; None for ones.
+        rate: factor on all step sizes of this call; None takes the layer's.
 
     Input shape:
         (batch, length, features)
@@ -98,6 +105,7 @@ class S4D(SSM):
         discretization: str = "zoh",
         n_ssm: int | None = None,
         channels: int = 1,
+        length: int | None = None,
         real_valued: bool = False,
         real_transform: str = "exp",
         imag_transform: str = "none",
@@ -122,18 +130,17 @@ class S4D(SSM):
         check_choice("real_transform", real_transform, TRANSFORMS)
         check_choice("imag_transform", imag_transform, TRANSFORMS)
         check_choice("step_transform", step_transform, TRANSFORMS)
-        for name, value in (("channels", channels), ("n_ssm", 1 if n_ssm is None else n_ssm)):
-            if not isinstance(value, int) or value <= 0:
-                raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-        if discretization == "dss" and self.return_state:
-            raise ValueError(_no_dss_state("return_state=True"))
+        if n_ssm is not None:
+            check_size("n_ssm", n_ssm)
         named = isinstance(initialization, (str, list, tuple))
         if B_initializer is None:
             B_initializer = initializers.DiagonalInput(initialization) if named else "ones"
         self.initialization = initialization
         self.discretization = discretization
         self.n_ssm = n_ssm
+        self._check_channels_and_length(channels, length)
         self.channels = channels
+        self.length = length
         self.real_valued = real_valued
         self.real_transform = real_transform
         self.imag_transform = imag_transform
@@ -158,12 +165,8 @@ class S4D(SSM):
         return self.state_size if self.real_valued else self.state_size // 2
 
     @property
-    def state_shape(self) -> tuple[int, ...]:
-        return self.width, self.modes
-
-    @property
-    def output_channels(self) -> int:
-        return self.channels
+    def uses_softmax(self) -> bool:
+        return self.discretization == "dss"
 
     def build(self, input_shape: Sequence[Any]) -> None:
         super().build(input_shape)
@@ -193,7 +196,7 @@ class S4D(SSM):
             initializers.LogStep(self.step_min, self.step_max, self.step_transform),
         )
 
-    def continuous(self) -> tuple[Pair, Tensor]:
+    def continuous(self, rate: Any = None) -> tuple[Pair, Tensor]:
         """Eigenvalues Lambda, a pair of (features, modes), and steps dt, (features, 1 or modes)."""
         re = -TRANSFORMS[self.real_transform].forward(ops.convert_to_tensor(self.Lambda_re))
         if self.real_valued:
@@ -201,58 +204,50 @@ class S4D(SSM):
         else:
             im = -TRANSFORMS[self.imag_transform].forward(ops.convert_to_tensor(self.Lambda_im))
         dt = TRANSFORMS[self.step_transform].forward(ops.convert_to_tensor(self.log_step))
-        return self._tiled((re, im)), dt * self.rate
+        return self._tiled((re, im)), dt * (self.rate if rate is None else rate)
 
     def _tiled(self, z: Pair) -> Pair:
-        repeats = self.width // z[0].shape[0]
-        return tuple(ops.tile(part, (repeats, 1)) for part in z)
+        repeats = self.width // z[0].shape[-2]
+        tiles = (*[1] * (len(z[0].shape) - 2), repeats, 1)
+        return ops.tile(z[0], tiles), ops.tile(z[1], tiles)
 
     def _pair(self, weight: Any) -> Pair:
         z = ops.convert_to_tensor(weight)
         return (z, ops.zeros_like(z)) if self.real_valued else (z[..., 0], z[..., 1])
 
-    def recurrence(self) -> Recurrence:
-        """The discretised system, the factor 2 of the conjugate pairs included in C."""
-        if self.discretization == "dss":
-            raise ValueError(_no_dss_state("discretization='dss'"))
-        Lambda, dt = self.continuous()
+    def recurrence(self, rate: Any = None, time_steps: Tensor | None = None) -> Recurrence:
+        """The discretised system, the factor 2 of the conjugate pairs included in C.
+
+        Args:
+            rate: factor on all step sizes; None takes the layer's.
+            time_steps: None, or a tensor that broadcasts against (features,
+                modes), multiples of the step.
+
+        Returns:
+            `log_lam` and `B`, pairs of (features, modes), and `C`, a pair of
+            (channels, features, modes).
+        """
+        if self.uses_softmax:
+            raise ValueError("discretization='dss' has no recurrence that is free of a length")
+        Lambda, dt = self.continuous(rate)
+        dt = dt if time_steps is None else dt * time_steps
         log_lam, gamma = DISCRETIZATIONS[self.discretization](Lambda, dt)
         B = multiply(gamma, self._tiled(self._pair(self.B)))
         return Recurrence(log_lam, B, scale(self._pair(self.C), 2.0))
 
-    def impulse_response(self, length: Tensor) -> Tensor:
-        """The convolution kernel, without the skip: (channels, features, length).
-
-        A bidirectional layer has twice the channels, the second half for the
-        backward direction.
-        """
-        if self.discretization == "dss":
-            Lambda, dt = self.continuous()
-            w = multiply(self._tiled(self._pair(self.B)), self._pair(self.C))
-            return softmax_kernel(w, Lambda, scale(Lambda, dt), length)
-        log_lam, B, C = self.recurrence()
-        return vandermonde(multiply(C, B), log_lam, length)
-
-    def _sequence(self, u: Tensor, state: Pair | None, return_state: bool) -> tuple[Tensor, Any]:
-        length = ops.shape(u)[1]
-        y = channelwise(u, self.impulse_response(length), self.bidirectional)
-        if state is None and not return_state:
-            return y, None
-        log_lam, B, C = self.recurrence()
-        if state is not None:
-            y = y + initial_state_response(state, log_lam, C, length)
-        return y, final_state(u, log_lam, B, state) if return_state else None
+    def _softmax(self, rate: Any, length: Tensor) -> dss.Softmax:
+        Lambda, dt = self.continuous(rate)
+        w = multiply(self._tiled(self._pair(self.B)), self._pair(self.C))
+        return dss.softmax(w, Lambda, scale(Lambda, dt), length)
 
     def get_config(self) -> dict[str, Any]:
-        initialization = self.initialization
-        if isinstance(initialization, keras.initializers.Initializer):
-            initialization = keras.saving.serialize_keras_object(initialization)
         return {
             **super().get_config(),
-            "initialization": initialization,
+            "initialization": serialized_initialization(self.initialization),
             "discretization": self.discretization,
             "n_ssm": self.n_ssm,
             "channels": self.channels,
+            "length": self.length,
             "real_valued": self.real_valued,
             "real_transform": self.real_transform,
             "imag_transform": self.imag_transform,
@@ -265,10 +260,3 @@ class S4D(SSM):
 
 def _real_part(initializer: Any) -> Any:
     return lambda shape, dtype=None: initializer((*shape, 2), dtype=dtype)[..., 0]
-
-
-def _no_dss_state(received: str) -> str:
-    return (
-        "The kernel of discretization='dss' is normalised over the length of the input, so that "
-        f"it has no state that could be carried on. Received: {received}"
-    )

@@ -9,10 +9,18 @@ from keras import ops
 
 from keras_ssm import initializers
 from keras_ssm.backend import matmul
-from keras_ssm.layers.ssm import SSM, Recurrence, check_choice
-from keras_ssm.ops.complex import Pair, Tensor, multiply, powers, scale
+from keras_ssm.layers.ssm import (
+    SSM,
+    Recurrence,
+    Span,
+    check_choice,
+    join_state,
+    serialized_initialization,
+    split_state,
+)
+from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply, powers, scale
 from keras_ssm.ops.discretization import DISCRETIZATIONS
-from keras_ssm.ops.scan import scan
+from keras_ssm.ops.scan import scan, varying_scan
 
 _PAPER_C = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 _MAX_REAL = -1e-4
@@ -54,14 +62,20 @@ class S5(SSM):
         C_regularizer: regularizer of C.
         C_constraint: constraint of C.
         **kwargs: `step_min`, `step_max`, `rate`, `bidirectional`, `D_*`,
-            `return_sequences`, `return_state`, `go_backwards` of the base
-            class; `name`, `dtype`, `trainable` of `keras.layers.Layer`. `rate`
+            `return_sequences`, `return_state`, `go_backwards`, `stateful`,
+            `zero_output_for_mask` of the base class; `name`, `dtype`,
+            `trainable` of `keras.layers.Layer`. `rate`
             is `step_rescale` of the official code.
 
     Call arguments:
         inputs: tensor (batch, length, features).
-        mask: boolean (batch, length); passed on.
+        mask: boolean (batch, length). A masked step leaves the state as it is,
+            and its output repeats the one before it (see
+            `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * modes), or None for zero.
+        time_steps: positive numbers (batch, length), the duration of each step
+            in learned steps, for irregular sampling; None for ones.
+        rate: factor on all step sizes of this call; None takes the layer's.
 
     Input shape:
         (batch, length, features)
@@ -140,9 +154,14 @@ class S5(SSM):
         """Complex modes stored."""
         return self.state_size // 2 if self.conjugate_symmetry else self.state_size
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        return (self.modes,)
+    def _state_width(self, width: int) -> int:
+        return 2 * self.modes
+
+    def _unpack_state(self, state: Tensor) -> Pair:
+        return split_state(state, (self.modes,))
+
+    def _pack_state(self, state: Pair) -> Tensor:
+        return join_state(state)
 
     def build(self, input_shape: Sequence[Any]) -> None:
         super().build(input_shape)
@@ -169,56 +188,98 @@ class S5(SSM):
             config["seed"] += 1
         return type(initializer).from_config(config)
 
-    def continuous(self) -> tuple[Pair, Tensor]:
+    def continuous(self, rate: Any = None) -> tuple[Pair, Tensor]:
         """Eigenvalues Lambda, a pair of (modes,), and step sizes dt, (modes,)."""
         re = ops.convert_to_tensor(self.Lambda_re)
         if self.clip_eigenvalues:
             re = ops.clip(re, -math.inf, _MAX_REAL)
-        dt = self.rate * ops.exp(ops.convert_to_tensor(self.log_step))
+        dt = (self.rate if rate is None else rate) * ops.exp(ops.convert_to_tensor(self.log_step))
         return (re, ops.convert_to_tensor(self.Lambda_im)), dt
 
-    def recurrence(self) -> Recurrence:
-        """The discretised system, the factor 2 of the conjugate pairs included in C."""
-        log_lam, gamma = DISCRETIZATIONS[self.discretization](*self.continuous())
-        B = ops.convert_to_tensor(self.B)
-        B = multiply(tuple(z[:, None] for z in gamma), (B[..., 0], B[..., 1]))
+    def recurrence(self, rate: Any = None) -> Recurrence:
+        """The discretised system, the factor 2 of the conjugate pairs included in C.
+
+        Args:
+            rate: factor on all step sizes; None takes the layer's.
+
+        Returns:
+            `log_lam`, a pair of (modes,), `B`, a pair of (modes, features), and
+            `C`, a pair of (features, modes).
+        """
+        log_lam, gamma = self._discretized(rate, None)
+        B = multiply((gamma[0][:, None], gamma[1][:, None]), self._B())
         return Recurrence(log_lam, B, self._output(self.C))
+
+    def _discretized(self, rate: Any, time_steps: Tensor | None) -> tuple[Pair, Pair]:
+        """log lam and gamma, pairs of (modes,) or of the shape that `time_steps` gives."""
+        Lambda, dt = self.continuous(rate)
+        dt = dt if time_steps is None else dt * time_steps
+        return DISCRETIZATIONS[self.discretization](Lambda, dt)
+
+    def _B(self) -> Pair:
+        B = ops.convert_to_tensor(self.B)
+        return B[..., 0], B[..., 1]
 
     def _output(self, weight: Any) -> Pair:
         C = ops.convert_to_tensor(weight)
         return scale((C[..., 0], C[..., 1]), 2.0 if self.conjugate_symmetry else 1.0)
 
-    def impulse_response(self, length: Tensor) -> Tensor:
-        """Impulse response without the skip: (features out, features in, length).
+    def impulse_response(self, length: Tensor, rate: Any = None) -> Tensor:
+        """The impulse response without the skip: (features out, features in, length).
 
         Of the forward direction, for a bidirectional layer.
         """
-        log_lam, B, C = self.recurrence()
+        log_lam, B, C = self.recurrence(rate)
         lam = powers(log_lam, ops.cast(ops.arange(length), self.parameter_dtype))  # (P, L)
         x = multiply((B[0][..., None], B[1][..., None]), (lam[0][:, None], lam[1][:, None]))
         x = ops.reshape(ops.concatenate(x, axis=0), (2 * self.modes, -1))
         return ops.reshape(matmul(_real_form(C), x), (self.width, self.width, length))
 
-    def _sequence(self, u: Tensor, state: Pair | None, return_state: bool) -> tuple[Tensor, Any]:
-        log_lam, B, C = self.recurrence()
-        Bu = matmul(u, ops.transpose(ops.concatenate(B, axis=0)))
-        Bu = tuple(ops.split(Bu, 2, axis=-1))
-        x = scan(log_lam, Bu, state)
-        y = _read(x, C)
+    def _sequence(self, u: Tensor, span: Span, return_state: bool) -> tuple[Tensor, Any]:
+        if span.time_steps is None:
+            log_lam, B, _ = self.recurrence(span.rate)
+            Bu = _drive(u, B)
+            x = scan(log_lam, Bu, span.state)
+        else:
+            log_lam, gamma = self._discretized(span.rate, span.time_steps[..., None])
+            Bu = multiply(gamma, _drive(u, self._B()))
+            x = varying_scan(log_lam, Bu, span.state)
+        y = _read(x, self._output(self.C))
         if self.bidirectional:
-            reversed_Bu = tuple(ops.flip(z, axis=1) for z in Bu)
-            x_backward = tuple(ops.flip(z, axis=1) for z in scan(log_lam, reversed_Bu))
+            reversed_Bu = _reverse(Bu)
+            if span.time_steps is None:
+                x_backward = _reverse(scan(log_lam, reversed_Bu))
+            else:
+                x_backward = _reverse(varying_scan(_reverse(log_lam), reversed_Bu))
             y = y + _read(x_backward, self._output(self.C_backward))
-        return y, tuple(z[:, -1] for z in x) if return_state else None
+        return y, self._last(x, span) if return_state else None
+
+    def _last(self, x: Pair, span: Span) -> Pair:
+        """The state after the last valid step of every row."""
+        if span.where is None or span.time_steps is not None:
+            return x[0][:, -1], x[1][:, -1]  # compacted steps of duration 0 keep the state
+        start = span.state or tuple(ops.zeros_like(z[:, 0]) for z in x)
+        index = ops.reshape(span.where.counts, (-1, 1, 1))
+        with_start = (
+            ops.concatenate([s[:, None], z], axis=1) for s, z in zip(start, x, strict=True)
+        )
+        return tuple(ops.take_along_axis(z, index, axis=1)[:, 0] for z in with_start)
+
+    def _step(
+        self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
+    ) -> tuple[Tensor, Any]:
+        log_lam, gamma = self._discretized(rate, time_steps)
+        Bu = multiply(gamma, _drive(u, self._B()))
+        change = multiply(expm1(log_lam), state)
+        # The increment is rounded, not lam itself: slow modes keep their length.
+        state = tuple(x + (dx + b) for x, dx, b in zip(state, change, Bu, strict=True))
+        return _read(state, self._output(self.C)), state
 
     def get_config(self) -> dict[str, Any]:
-        initialization = self.initialization
-        if isinstance(initialization, keras.initializers.Initializer):
-            initialization = keras.saving.serialize_keras_object(initialization)
         return {
             **super().get_config(),
             "blocks": self.blocks,
-            "initialization": initialization,
+            "initialization": serialized_initialization(self.initialization),
             "discretization": self.discretization,
             "conjugate_symmetry": self.conjugate_symmetry,
             "clip_eigenvalues": self.clip_eigenvalues,
@@ -226,11 +287,20 @@ class S5(SSM):
         }
 
 
+def _drive(u: Tensor, B: Pair) -> Pair:
+    """B u for u (..., H) and B (P, H)."""
+    return tuple(ops.split(matmul(u, ops.transpose(ops.concatenate(B, axis=0))), 2, axis=-1))
+
+
 def _read(x: Pair, C: Pair) -> Tensor:
-    """Re(C x) for states (B, L, P) and C (H, P)."""
+    """Re(C x) for states (..., P) and C (H, P)."""
     return matmul(ops.concatenate(x, axis=-1), ops.transpose(_real_form(C)))
 
 
 def _real_form(C: Pair) -> Tensor:
     """[Re C, -Im C], which reads Re(C x) from [Re x; Im x]."""
     return ops.concatenate([C[0], -C[1]], axis=-1)
+
+
+def _reverse(z: Pair) -> Pair:
+    return ops.flip(z[0], axis=1), ops.flip(z[1], axis=1)

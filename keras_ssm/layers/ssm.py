@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_ssm import initializers
+from keras_ssm.ops import masking
 from keras_ssm.ops.complex import Pair, Tensor
 
 
@@ -18,14 +20,35 @@ class Recurrence(NamedTuple):
     C: Pair
 
 
+class Span(NamedTuple):
+    """One call's stretch of time, as a leaf sees it.
+
+    Attributes:
+        state: what came before, as the leaf unpacks it, or None for nothing.
+        time_steps: (B, L) multiples of the learned step, or None for ones.
+        rate: factor on all steps.
+        where: the compaction of a mask, or None; inputs are compacted already.
+    """
+
+    state: Any
+    time_steps: Tensor | None
+    rate: Any
+    where: masking.Compaction | None
+
+
 class SSM(keras.layers.Layer):
-    """Base of `DSS`, `S4D` and `S5`: casts, direction, state in and out, the skip D.
+    """Base of `DSS`, `S4D` and `S5`: casts, direction, masks, state in and out, the skip D.
 
-    A leaf creates its weights in `build` with `add_parameter` and implements
+    The layer is a Keras recurrent layer in everything but speed: the same
+    weights and the same numbers as a whole sequence, as chunks with the state
+    carried over, and step by step. A leaf creates its weights in `build` with
+    `add_parameter` and implements
 
-    - `state_shape`, the shape of the complex state of one sequence;
-    - `_sequence(u, state, return_state)`, which maps (B, L, H) to (B, L, F)
-      and a final state, without the skip.
+    - `_state_width(width)`, the size of one sequence's flat state, and
+      `_unpack_state`, `_pack_state`;
+    - `_sequence(u, span, return_state)`, from (B, L, H) to (B, L, F) and the
+      final state, without the skip;
+    - `_step(u, state, time_steps, rate)`, the same for one step.
 
     Parameters are real and float32 whatever the dtype policy (float64 under a
     float64 policy), and so is everything between input and output: an
@@ -45,8 +68,12 @@ class SSM(keras.layers.Layer):
         return_sequences: return the output at every step (the default, since
             these layers are stacked) or at the last one only.
         return_state: return the final state as well, a tensor
-            (batch, 2 * modes): all real parts, then all imaginary parts.
+            (batch, state_width).
         go_backwards: read the sequence backwards and return it in that order.
+        stateful: start every batch in the final state of the one before, until
+            `reset_state()`. Needs a fixed batch size.
+        zero_output_for_mask: output zeros at masked steps; otherwise (the
+            default, as in Keras) a masked step repeats the output before it.
     """
 
     def __init__(
@@ -62,13 +89,12 @@ class SSM(keras.layers.Layer):
         return_sequences: bool = True,
         return_state: bool = False,
         go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(autocast=False, **kwargs)
-        if not isinstance(state_size, int) or state_size <= 0:
-            raise ValueError(
-                f"`state_size` must be a positive integer. Received: state_size={state_size!r}"
-            )
+        check_size("state_size", state_size)
         if not 0 < step_min < step_max:
             raise ValueError(
                 "`step_min` and `step_max` must satisfy 0 < step_min < step_max. "
@@ -76,11 +102,11 @@ class SSM(keras.layers.Layer):
             )
         if not rate > 0:
             raise ValueError(f"`rate` must be positive. Received: rate={rate!r}")
-        if bidirectional and return_state:
+        if bidirectional and (return_state or stateful):
             raise ValueError(
                 "A bidirectional layer has no final state: its backward half starts at the end. "
-                "Use `keras.layers.Bidirectional` around a layer with `return_state=True`. "
-                f"Received: bidirectional={bidirectional!r}, return_state={return_state!r}"
+                "Use `keras.layers.Bidirectional` around a layer of one direction. Received: "
+                f"bidirectional={bidirectional}, return_state={return_state}, stateful={stateful}"
             )
         self.state_size = state_size
         self.step_min = step_min
@@ -93,12 +119,15 @@ class SSM(keras.layers.Layer):
         self.return_sequences = return_sequences
         self.return_state = return_state
         self.go_backwards = go_backwards
+        self.stateful = stateful
+        self.zero_output_for_mask = zero_output_for_mask
         self.supports_masking = True
         self.input_spec = keras.layers.InputSpec(ndim=3)
+        self._state: Any = None
 
-    @property
-    def state_shape(self) -> tuple[int, ...]:
-        """Shape of the complex state of one sequence."""
+    # What a leaf provides.
+
+    def _state_width(self, width: int) -> int:
         raise NotImplementedError
 
     @property
@@ -106,11 +135,30 @@ class SSM(keras.layers.Layer):
         """Outputs per input channel."""
         return 1
 
-    def _sequence(self, u: Tensor, state: Pair | None, return_state: bool) -> tuple[Tensor, Any]:
+    def _sequence(self, u: Tensor, span: Span, return_state: bool) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def _step(
+        self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
+    ) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def _unpack_state(self, state: Tensor) -> Any:
+        raise NotImplementedError
+
+    def _pack_state(self, state: Any) -> Tensor:
         raise NotImplementedError
 
     @property
+    def state_width(self) -> int:
+        """Size of the flat state of one sequence: all real parts, then all imaginary parts."""
+        return self._state_width(self.width)
+
+    # Weights.
+
+    @property
     def parameter_dtype(self) -> str:
+        """float64 under a float64 policy, float32 under any other."""
         return "float64" if self.compute_dtype == "float64" else "float32"
 
     def add_parameter(
@@ -129,28 +177,68 @@ class SSM(keras.layers.Layer):
         )
 
     def build(self, input_shape: Sequence[Any]) -> None:
-        if input_shape[-1] is None:
+        batch, _, width = input_shape
+        if width is None:
             raise ValueError(
                 f"{type(self).__name__} needs a known number of channels on the last axis. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: input_shape[-1]})
-        self.width = input_shape[-1]
+        self.input_spec = keras.layers.InputSpec(ndim=3, axes={-1: width})
+        self.width = width
+        if self.stateful:
+            if batch is None:
+                raise ValueError(
+                    "A stateful layer needs a fixed batch size, e.g. "
+                    "`keras.Input(batch_shape=(8, None, 1))`. "
+                    f"Received: input_shape={tuple(input_shape)}"
+                )
+            self._state = self.add_parameter("state", (batch, self.state_width), "zeros", False)
         self.built = True
+
+    # A whole sequence.
+
+    def __call__(self, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        time_steps = kwargs.get("time_steps")
+        if isinstance(time_steps, (np.ndarray, list, tuple)) and not np.all(
+            np.asarray(time_steps, "float64") > 0
+        ):
+            raise ValueError(
+                "`time_steps` must be positive multiples of the learned step; mask steps that are "
+                f"not there. Received: time_steps with minimum {np.min(time_steps)}"
+            )
+        return super().__call__(inputs, *args, **kwargs)
 
     def call(
         self,
         inputs: Tensor,
         mask: Tensor | None = None,
-        initial_state: Tensor | None = None,
+        initial_state: Any = None,
+        time_steps: Tensor | None = None,
+        rate: Any = None,
         training: bool | None = None,
     ) -> Any:
         u = ops.cast(inputs, self.parameter_dtype)
+        mask = None if mask is None else ops.cast(self._steps_like("mask", mask, u), "bool")
+        if time_steps is not None:
+            time_steps = self._steps_like("time_steps", time_steps, u)
+            time_steps = ops.cast(time_steps, self.parameter_dtype)
         if self.go_backwards:
-            u = ops.flip(u, axis=1)
-        state = None if initial_state is None else self._unpack_state(initial_state)
-        y, state = self._sequence(u, state, self.return_state)
+            u, mask, time_steps = (
+                None if x is None else ops.flip(x, axis=1) for x in (u, mask, time_steps)
+            )
+        where = None
+        if mask is not None:
+            where = masking.compaction(mask)
+            u = masking.compact(u, where)
+            time_steps = None if time_steps is None else masking.compact(time_steps, where)
+        state = self._starting_state(initial_state, ops.shape(u)[0])
+        span = Span(state, time_steps, self.rate if rate is None else rate, where)
+        y, state = self._sequence(u, span, self.return_state or self.stateful)
         y = y + ops.reshape(u[:, :, None] * self._skip(), ops.shape(y))
+        if where is not None:
+            y = masking.expand(y, where, mask, self.zero_output_for_mask)
+        if self.stateful:
+            self._state.assign(self._pack_state(state))
         if not self.return_sequences:
             y = y[:, -1]
         y = ops.cast(y, self.compute_dtype)
@@ -160,43 +248,116 @@ class SSM(keras.layers.Layer):
         """D as (C, H)."""
         return ops.reshape(self.D, (-1, self.width))
 
+    def _steps_like(self, name: str, value: Tensor, u: Tensor) -> Tensor:
+        """Check that `value` has one entry for every step."""
+        known = zip(value.shape, u.shape[:2], strict=False)
+        if len(value.shape) != 2 or any(a != b for a, b in known if None not in (a, b)):
+            raise ValueError(
+                f"`{name}` must have shape (batch, length) = {tuple(u.shape[:2])}. "
+                f"Received: {name} of shape {tuple(value.shape)}"
+            )
+        return value
+
+    # One step.
+
+    def step(
+        self, inputs: Tensor, state: Tensor, time_steps: Tensor | None = None, rate: Any = None
+    ) -> tuple[Tensor, Tensor]:
+        """One step of the recurrence, in real arithmetic.
+
+        Args:
+            inputs: tensor (batch, features).
+            state: tensor (batch, state_width) from `get_initial_state`, from an
+                earlier step or from a call with `return_state=True`.
+            time_steps: tensor (batch,), or None for ones.
+            rate: factor on all step sizes; None takes the layer's.
+
+        Returns:
+            The output (batch, output features) and the next state.
+
+        Raises:
+            ValueError: for a bidirectional layer, or a wrong shape.
+
+        Example:
+
+        >>> layer = keras_ssm.layers.S5(8)
+        >>> layer.build((None, None, 3))
+        >>> y, state = layer.step(np.ones((2, 3), "float32"), layer.get_initial_state(2))
+        >>> y.shape, state.shape
+        ((2, 3), (2, 8))
+        """
+        if self.bidirectional:
+            raise ValueError(
+                f"A bidirectional {type(self).__name__} cannot step: its backward half needs the "
+                "end of the sequence first. Received: bidirectional=True"
+            )
+        if not self.built:
+            self.build((None, None, inputs.shape[-1]))
+        if len(inputs.shape) != 2 or inputs.shape[-1] != self.width:
+            raise ValueError(
+                f"`inputs` of a step must have shape (batch, {self.width}). "
+                f"Received: inputs of shape {tuple(inputs.shape)}"
+            )
+        u = ops.cast(inputs, self.parameter_dtype)
+        if time_steps is not None:
+            time_steps = ops.reshape(ops.cast(time_steps, self.parameter_dtype), (-1, 1))
+        unpacked = self._unpack_state(self._checked_state(state))
+        y, unpacked = self._step(u, unpacked, time_steps, self.rate if rate is None else rate)
+        y = y + ops.reshape(u[:, None] * self._skip(), ops.shape(y))
+        return ops.cast(y, self.compute_dtype), self._pack_state(unpacked)
+
+    # State.
+
     def get_initial_state(self, batch_size: Any) -> Tensor:
-        """The zero state of `batch_size` sequences."""
-        return ops.zeros((batch_size, 2 * self._modes), dtype=self.parameter_dtype)
+        """The zero state of `batch_size` sequences, (batch_size, state_width)."""
+        return ops.zeros((batch_size, self.state_width), dtype=self.parameter_dtype)
+
+    def reset_state(self) -> None:
+        """Return a stateful layer to the zero state."""
+        if self._state is not None:
+            self._state.assign(ops.zeros_like(ops.convert_to_tensor(self._state)))
 
     @property
-    def _modes(self) -> int:
-        modes = 1
-        for size in self.state_shape:
-            modes *= size
-        return modes
+    def states(self) -> list[Any]:
+        """The stored state of a stateful layer, as Keras' recurrent layers name it."""
+        return [self._state]
 
-    def _unpack_state(self, state: Any) -> Pair:
-        if isinstance(state, (list, tuple)):
-            (state,) = state
+    def _starting_state(self, initial_state: Any, batch: Any) -> Any:
+        if isinstance(initial_state, (list, tuple)):
+            (initial_state,) = initial_state
+        if initial_state is None and self.stateful:
+            if isinstance(batch, int) and batch != self._state.shape[0]:
+                raise ValueError(
+                    "The batch size of a stateful layer cannot change. "
+                    f"Expected: {self._state.shape[0]}. Received: {batch}"
+                )
+            initial_state = ops.convert_to_tensor(self._state)
+        if initial_state is None:
+            return None
+        return self._unpack_state(self._checked_state(initial_state))
+
+    def _checked_state(self, state: Tensor) -> Tensor:
         if self.bidirectional:
             raise ValueError(
                 f"A bidirectional {type(self).__name__} takes no `initial_state`: its backward "
-                f"half starts at the end. Received: initial_state of shape {tuple(state.shape)}"
+                f"half starts at the end. Received: a state of shape {tuple(state.shape)}"
             )
-        if len(state.shape) != 2 or state.shape[-1] != 2 * self._modes:
+        if len(state.shape) != 2 or state.shape[-1] != self.state_width:
             raise ValueError(
-                f"`initial_state` must have shape (batch, {2 * self._modes}). "
-                f"Received: initial_state of shape {tuple(state.shape)}"
+                f"A state must have shape (batch, {self.state_width}). "
+                f"Received: a state of shape {tuple(state.shape)}"
             )
-        re, im = ops.split(ops.cast(state, self.parameter_dtype), 2, axis=-1)
-        shape = (-1, *self.state_shape)
-        return ops.reshape(re, shape), ops.reshape(im, shape)
+        if "float" not in keras.backend.standardize_dtype(state.dtype):
+            raise ValueError(f"A state must be of a float dtype. Received: dtype={state.dtype}")
+        return ops.cast(state, self.parameter_dtype)
 
-    def _pack_state(self, state: Pair) -> Tensor:
-        flat = [ops.reshape(z, (-1, self._modes)) for z in state]
-        return ops.concatenate(flat, axis=-1)
+    # Shapes, masks and configuration.
 
-    def compute_output_shape(self, input_shape: Sequence[Any], *_: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> Any:
         batch, length, width = input_shape
         features = width * self.output_channels
         shape = (batch, length, features) if self.return_sequences else (batch, features)
-        return (shape, (batch, 2 * self._modes)) if self.return_state else shape
+        return (shape, (batch, self._state_width(width))) if self.return_state else shape
 
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> Any:
         mask = mask if self.return_sequences else None
@@ -213,6 +374,8 @@ class SSM(keras.layers.Layer):
             "return_sequences": self.return_sequences,
             "return_state": self.return_state,
             "go_backwards": self.go_backwards,
+            "stateful": self.stateful,
+            "zero_output_for_mask": self.zero_output_for_mask,
             **self._weight_options("D"),
         }
 
@@ -225,7 +388,32 @@ class SSM(keras.layers.Layer):
         }
 
 
+def split_state(state: Tensor, shape: tuple[int, ...]) -> Pair:
+    """A flat state (B, 2 modes) as a complex pair of (B, *shape)."""
+    re, im = ops.split(state, 2, axis=-1)
+    return ops.reshape(re, (-1, *shape)), ops.reshape(im, (-1, *shape))
+
+
+def join_state(state: Pair) -> Tensor:
+    """The inverse of `split_state`."""
+    size = int(np.prod(state[0].shape[1:]))
+    return ops.concatenate([ops.reshape(z, (-1, size)) for z in state], axis=-1)
+
+
 def check_choice(name: str, value: Any, choices: Any) -> None:
     """Raise ValueError unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {sorted(choices)}. Received: {name}={value!r}")
+
+
+def check_size(name: str, value: Any) -> None:
+    """Raise ValueError unless `value` is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
+
+
+def serialized_initialization(initialization: Any) -> Any:
+    """An `initialization` argument for a config: a name stays, an initializer is serialised."""
+    if isinstance(initialization, keras.initializers.Initializer):
+        return keras.saving.serialize_keras_object(initialization)
+    return initialization

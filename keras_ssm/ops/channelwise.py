@@ -1,14 +1,19 @@
-"""One diagonal system per channel, over a whole sequence: DSS and S4D."""
+"""One diagonal system per channel, as DSS and S4D have: sequence, state and step.
+
+Letters as in `keras_ssm.ops`; `log_lam`, B are pairs of (H, N) and C is a pair
+of (C, H, N); with steps that vary in time, `log_lam` and B are (B, L, H, N).
+"""
 
 from keras import ops
 
-from keras_ssm.ops.complex import Pair, Tensor, exp, multiply
+from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiply
 from keras_ssm.ops.convolution import convolve
+from keras_ssm.ops.scan import varying_scan
 from keras_ssm.ops.vandermonde import vandermonde, weighted_sum
 
 
-def channelwise(u: Tensor, kernel: Tensor, bidirectional: bool) -> Tensor:
-    """The sequence map of a stack of kernels.
+def convolution(u: Tensor, kernel: Tensor, bidirectional: bool) -> Tensor:
+    """The sequence map of a stack of kernels, from a zero state.
 
     Args:
         u: tensor (B, L, H).
@@ -20,43 +25,67 @@ def channelwise(u: Tensor, kernel: Tensor, bidirectional: bool) -> Tensor:
         Tensor (B, L, C H), the output channels of a kernel set side by side.
     """
     u = ops.transpose(u, (0, 2, 1))
-    if bidirectional:
-        y = convolve(u, *ops.split(kernel, 2, axis=0))
-    else:
-        y = convolve(u, kernel)
-    return merge_channels(y)
+    kernels = ops.split(kernel, 2, axis=0) if bidirectional else [kernel]
+    return _merge_channels(convolve(u, *kernels))
 
 
 def initial_state_response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) -> Tensor:
-    """Re C lam^(k+1) x0 for every step k.
+    """Re C lam^(k+1) x0 for every step k: (B, L, C H) for a state of (B, H, N)."""
+    return response(multiply(exp(log_lam), state), log_lam, C, length)
 
-    Args:
-        state: pair of (B, H, N), the state before the first input.
-        log_lam: pair of (H, N).
-        C: pair of (C, H, N).
-        length: number of steps.
 
-    Returns:
-        Tensor (B, L, C H).
-    """
-    B, C_out = ops.shape(state[0])[0], C[0].shape[0]
-    w = multiply(C, tuple(z[:, None] for z in multiply(exp(log_lam), state)))
+def response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) -> Tensor:
+    """Re C lam^k x for every step k: (B, L, C H) for x of (B, H, N)."""
+    w = multiply(C, (state[0][:, None], state[1][:, None]))
     w = tuple(ops.reshape(z, (-1, *log_lam[0].shape)) for z in w)
     y = vandermonde(w, log_lam, length)
-    return merge_channels(ops.reshape(y, (B, C_out, log_lam[0].shape[0], length)))
+    return _merge_channels(ops.reshape(y, (-1, *C[0].shape[:2], length)))
 
 
-def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None) -> Pair:
-    """lam^L x0 + sum_k lam^(L-1-k) B u_k for u of (B, L, H): the state after the last input."""
+def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None, steps: Tensor) -> Pair:
+    """lam^steps x0 + sum_k lam^(L-1-k) B u_k: the state after the last input.
+
+    Args:
+        u: tensor (B, L, H); a row with fewer steps has zeros before them.
+        log_lam: pair of (H, N).
+        B: pair of (H, N).
+        state: pair of (B, H, N), or None for zero.
+        steps: the number of steps, or a tensor (B,) of numbers.
+
+    Returns:
+        Pair of (B, H, N).
+    """
     driven = multiply(B, weighted_sum(ops.transpose(u, (0, 2, 1)), log_lam))
     if state is None:
         return driven
-    length = ops.cast(ops.shape(u)[1], log_lam[0].dtype)
-    kept = multiply(exp((log_lam[0] * length, log_lam[1] * length)), state)
+    steps = ops.reshape(ops.cast(steps, log_lam[0].dtype), (-1, 1, 1))
+    kept = multiply(exp((log_lam[0] * steps, log_lam[1] * steps)), state)
     return driven[0] + kept[0], driven[1] + kept[1]
 
 
-def merge_channels(y: Tensor) -> Tensor:
+def varying_states(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None) -> Pair:
+    """States (B, L, H, N) for steps that vary in time."""
+    Bu = multiply(B, (u[..., None], ops.zeros_like(u[..., None])))
+    return varying_scan(log_lam, Bu, state)
+
+
+def read(x: Pair, C: Pair) -> Tensor:
+    """Re C x: (..., C H) for states (..., H, N)."""
+    y = ops.sum(x[0][..., None, :, :] * C[0] - x[1][..., None, :, :] * C[1], axis=-1)
+    return ops.reshape(y, (*ops.shape(y)[:-2], y.shape[-2] * y.shape[-1]))
+
+
+def step(u: Tensor, log_lam: Pair, B: Pair, state: Pair) -> Pair:
+    """One step of the recurrence for u of (B, H): x + (lam - 1) x + B u.
+
+    The increment is rounded, not lam itself, so that slow modes keep their
+    length over many steps.
+    """
+    change = multiply(expm1(log_lam), state)
+    return tuple(x + (dx + b * u[..., None]) for x, dx, b in zip(state, change, B, strict=True))
+
+
+def _merge_channels(y: Tensor) -> Tensor:
     """(B, C, H, L) to (B, L, C H)."""
     B, C, H, L = ops.shape(y)
     return ops.reshape(ops.transpose(y, (0, 3, 1, 2)), (B, L, C * H))

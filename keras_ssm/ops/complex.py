@@ -18,22 +18,27 @@ _TURN_TAIL = 0.0019353071795864769
 
 
 def conj(z: Pair) -> Pair:
+    """The conjugate of z."""
     return z[0], -z[1]
 
 
 def multiply(a: Pair, b: Pair) -> Pair:
+    """The product a b."""
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
 
 def scale(z: Pair, factor: Tensor) -> Pair:
+    """The product with a real tensor."""
     return z[0] * factor, z[1] * factor
 
 
 def square_abs(z: Pair) -> Tensor:
+    """|z|^2."""
     return z[0] * z[0] + z[1] * z[1]
 
 
 def exp(z: Pair) -> Pair:
+    """exp(z)."""
     radius = ops.exp(z[0])
     return radius * ops.cos(z[1]), radius * ops.sin(z[1])
 

@@ -65,7 +65,7 @@ def hippo_diagonal(measure: str, N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def skew_hippo(N: int) -> np.ndarray:
-    """DSS: the N eigenvalues with positive imaginary part of the skew HiPPO matrix of size 2N, minus 1/2."""
+    """DSS: the upper half of the spectrum of the skew HiPPO matrix of size 2N, minus 1/2."""
     root = np.sqrt(2.0 * np.arange(2 * N) + 1)
     hippo = np.tril(np.outer(root, root), -1)
     imaginary = np.linalg.eigvalsh(-1j * (hippo - hippo.T) / 2)

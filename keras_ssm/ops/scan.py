@@ -1,19 +1,23 @@
-"""The linear recurrence of S5 with a constant step, as a block scan by matrix products.
+"""The linear recurrence: with constant steps by matrix products, with varying steps by doubling.
 
-Time is cut into chunks of Q steps. Inside a chunk the recurrence is one product
+Constant steps: time is cut into chunks of Q steps. Inside a chunk the recurrence is one product
 with the triangular matrix of powers lam^(j - i); the states at the chunk ends
 obey the same recurrence with lam^Q, and are found by the same routine. All work
 is batched matrix products over real pairs, log_Q(L) levels deep.
 """
 
+from typing import Any
+
 from keras import ops
 
 from keras_ssm.backend import matmul
-from keras_ssm.ops.complex import Pair, Tensor, powers, scale
+from keras_ssm.ops.complex import Pair, Tensor, conj, exp, multiply, powers, scale
 
 _CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
 _UNKNOWN_LENGTH_LEVELS = 4
+# The same for doublings: 2^20 steps.
+_UNKNOWN_LENGTH_DOUBLINGS = 20
 
 
 def scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
@@ -40,7 +44,7 @@ def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
     """The scan in the layout (P, B, L), with x_(-1) of shape (P, B, 1)."""
     P, B, length = ops.shape(b[0])
     known = isinstance(length, int)
-    if known and length <= _CHUNK or not known and levels == 0:
+    if (known and length <= _CHUNK) or (not known and levels == 0):
         size = length if known else _CHUNK
         return tuple(z[..., :length] for z in _chunk_states(log_lam, _pad(b, size), start, size))
     padded = _pad(b, _CHUNK)
@@ -87,3 +91,65 @@ def _pad(b: Pair, size: int) -> Pair:
 
 def _arange(size: int, like: Pair) -> Tensor:
     return ops.cast(ops.arange(size), like[0].dtype)
+
+
+def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
+    """x_k = lam_k x_(k-1) + b_k with another lam at every step.
+
+    Logarithms are summed where lam would be multiplied, so that slow modes keep
+    their digits over long sequences. A custom gradient keeps the memory linear
+    in the length: the derivative is the same recurrence backwards, so that only
+    the states have to be kept.
+
+    Args:
+        log_lam: pair of (B, L, ...), logarithms of lam.
+        b: pair of (B, L, ...).
+        x0: pair of (B, ...) or None for zero.
+
+    Returns:
+        Pair of (B, L, ...), the states.
+    """
+    if x0 is not None:
+        start = multiply(exp((log_lam[0][:, 0], log_lam[1][:, 0])), x0)
+        b = tuple(
+            ops.concatenate([z[:, :1] + s[:, None], z[:, 1:]], axis=1)
+            for z, s in zip(b, start, strict=True)
+        )
+    x = _differentiable_scan(log_lam[0], log_lam[1], b[0], b[1])
+    return x[0], x[1]
+
+
+@ops.custom_gradient
+def _differentiable_scan(log_re: Tensor, log_im: Tensor, b_re: Tensor, b_im: Tensor) -> Any:
+    x = ops.stack(_doubling((log_re, log_im), (b_re, b_im)))
+
+    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
+        # g_k = dy_k + conj(lam_(k+1)) g_(k+1), then db = g and
+        # dlog lam_k = g_k conj(lam_k x_(k-1)).
+        dx = arguments[0] if upstream is None else upstream
+        following = tuple(_shift(ops.flip(z, axis=1), 1) for z in (log_re, -log_im))
+        g = _doubling(following, (ops.flip(dx[0], axis=1), ops.flip(dx[1], axis=1)))
+        g = tuple(ops.flip(z, axis=1) for z in g)
+        carried = multiply(exp((log_re, log_im)), (_shift(x[0], 1), _shift(x[1], 1)))
+        return (*multiply(g, conj(carried)), *g)
+
+    return x, gradient
+
+
+def _doubling(log_lam: Pair, b: Pair) -> Pair:
+    """All prefixes by combining over distances 1, 2, 4, ... (Hillis and Steele, 1986)."""
+    length = ops.shape(b[0])[1]
+    known = isinstance(length, int)
+    for level in range((length - 1).bit_length() if known else _UNKNOWN_LENGTH_DOUBLINGS):
+        distance = 1 << level
+        earlier = tuple(_shift(z, distance) for z in b)
+        carried = multiply(exp(log_lam), earlier)
+        b = b[0] + carried[0], b[1] + carried[1]
+        log_lam = tuple(z + _shift(z, distance) for z in log_lam)
+    return b
+
+
+def _shift(x: Tensor, distance: int) -> Tensor:
+    """x_(k - distance), and zeros where there is none."""
+    length = ops.shape(x)[1]
+    return ops.concatenate([ops.zeros_like(x[:, :distance]), x], axis=1)[:, :length]
