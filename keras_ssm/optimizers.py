@@ -87,7 +87,9 @@ def adamw(
         `standalone/dss.py`.
     """
     if variant not in VARIANTS:
-        raise ValueError(f"`variant` must be one of {list(VARIANTS)}. Received: variant={variant!r}")
+        raise ValueError(
+            f"`variant` must be one of {list(VARIANTS)}. Received: variant={variant!r}"
+        )
     if dt_global and step_learning_rate is not None:
         raise ValueError(
             "`dt_global` gives the step sizes the rate of the rest, so `step_learning_rate` must "

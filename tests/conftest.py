@@ -11,6 +11,8 @@ import pytest
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Small tensors gain nothing from threads, and the backends are tested side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 BACKEND = os.environ["KERAS_BACKEND"]
 
 

@@ -1,5 +1,7 @@
 """JAX."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
@@ -12,3 +14,17 @@ def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
 def arctan2(y: jax.Array, x: jax.Array) -> jax.Array:
     """Angle of (x, y), in the precision of the inputs (`keras.ops` drops float64 in torch)."""
     return jnp.arctan2(y, x)
+
+
+def compiled(model: Any) -> Any:
+    """A Keras model in inference mode as a compiled function of its inputs."""
+
+    @jax.jit
+    def run(trainable: list[Any], fixed: list[Any], inputs: list[Any]) -> Any:
+        return model.stateless_call(trainable, fixed, inputs, training=False)[0]
+
+    return lambda inputs: run(
+        [v.value for v in model.trainable_variables],
+        [v.value for v in model.non_trainable_variables],
+        inputs,
+    )

@@ -1,5 +1,7 @@
 """TensorFlow."""
 
+from typing import Any
+
 import tensorflow as tf
 
 
@@ -16,3 +18,8 @@ def matmul(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
 def arctan2(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Angle of (x, y), in the precision of the inputs (`keras.ops` drops float64 in torch)."""
     return tf.atan2(y, x)
+
+
+def compiled(model: Any) -> Any:
+    """A Keras model in inference mode as a compiled function of its inputs."""
+    return tf.function(lambda inputs: model(inputs, training=False))

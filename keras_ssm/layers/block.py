@@ -117,6 +117,36 @@ class SSMBlock(keras.layers.Layer):
             return self.norm_layer(x, training=training, mask=mask)
         return x if self.norm is None else self.norm_layer(x)
 
+    def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """One step in inference mode: output (batch, features) and the layer's next state.
+
+        Args:
+            inputs: tensor (batch, features).
+            state: tensor (batch, state_width), see `get_initial_state`.
+        """
+        inputs = inputs[:, None]
+        x = self._normalised(inputs, None, False) if self.prenorm else inputs
+        y, state = self.ssm.step(x[:, 0], state)
+        x = self.gate(y[:, None], training=False)
+        if self.residual:
+            x = x + inputs
+        x = x if self.prenorm else self._normalised(x, None, False)
+        return x[:, 0], state
+
+    @property
+    def parameter_dtype(self) -> str:
+        """Precision of the state."""
+        return self.ssm.parameter_dtype
+
+    @property
+    def state_width(self) -> int:
+        """Size of the state of one sequence."""
+        return self.ssm.state_width
+
+    def get_initial_state(self, batch_size: Any) -> Tensor:
+        """The zero state of `batch_size` sequences."""
+        return self.ssm.get_initial_state(batch_size)
+
     def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
         return tuple(input_shape)
 

@@ -57,6 +57,36 @@ class SequencePooling(keras.layers.Layer):
             weights = mask * ops.cast(ops.equal(later, 1), x.dtype)
         return ops.sum(x * weights[..., None], axis=1)
 
+    def build(self, input_shape: Sequence[Any]) -> None:
+        self.width = input_shape[-1]
+        self.built = True
+
+    def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+        """The pooled vector after one more valid step, and the next state: running sum and count.
+
+        Args:
+            inputs: tensor (batch, features).
+            state: tensor (batch, features + 1), see `get_initial_state`.
+        """
+        total = state[:, :-1] + ops.cast(inputs, state.dtype)
+        count = state[:, -1:] + 1
+        y = ops.cast(total / count, self.compute_dtype)
+        return y, ops.concatenate([total, count], axis=-1)
+
+    @property
+    def parameter_dtype(self) -> str:
+        """Precision of the running sum: a half-precision one would stop growing."""
+        return "float64" if self.compute_dtype == "float64" else "float32"
+
+    @property
+    def state_width(self) -> int:
+        """Size of the state of one sequence; the last step needs none."""
+        return 0 if self.mode == "last" else self.width + 1
+
+    def get_initial_state(self, batch_size: Any) -> Tensor:
+        """The zero state of `batch_size` sequences."""
+        return ops.zeros((batch_size, self.state_width), dtype=self.parameter_dtype)
+
     def compute_mask(self, inputs: Tensor, mask: Tensor | None = None) -> None:
         return None
 

@@ -1,5 +1,6 @@
 """Builders of functional Keras models."""
 
 from keras_ssm.models.classifier import classifier
+from keras_ssm.models.streaming import Streaming, streaming
 
-__all__ = ["classifier"]
+__all__ = ["Streaming", "classifier", "streaming"]
