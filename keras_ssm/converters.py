@@ -227,7 +227,8 @@ def official_rules(target: Any, minimal: bool = False) -> list[Rule]:
     if isinstance(target, S5):
         return _s5_rules(target)
     raise ValueError(
-        f"`target` must be a DSS, S4D or S5 layer or an SSMBlock of one. Received: target={target!r}"
+        "`target` must be a DSS, S4D or S5 layer or an SSMBlock of one. "
+        f"Received: target={target!r}"
     )
 
 

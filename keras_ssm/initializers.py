@@ -34,7 +34,7 @@ def get(identifier: Any) -> keras.initializers.Initializer:
 
 @_register
 class LogStep(keras.initializers.Initializer):
-    """Step sizes, log-uniform in [step_min, step_max): U(log step_min, log step_max) and its transform.
+    """Step sizes, log-uniform in [step_min, step_max), as the weight behind a transform.
 
     Args:
         step_min: smallest step size, in units of the sampling period.
@@ -47,7 +47,11 @@ class LogStep(keras.initializers.Initializer):
     """
 
     def __init__(
-        self, step_min: float = 1e-3, step_max: float = 1e-1, transform: str = "exp", seed: Any = None
+        self,
+        step_min: float = 1e-3,
+        step_max: float = 1e-1,
+        transform: str = "exp",
+        seed: Any = None,
     ) -> None:
         self.step_min = step_min
         self.step_max = step_max
@@ -188,7 +192,7 @@ class DiagonalInput(_Tabulated):
 
 @_register
 class SkewHippoEigenvalues(_Tabulated):
-    """Eigenvalues of DSS, shape (N, 2): upper half of the skew HiPPO spectrum of size 2N, minus 1/2.
+    """Eigenvalues of DSS, shape (N, 2): upper half of the spectrum of a skew HiPPO, minus 1/2.
 
     Source: DSS (Gupta et al., 2022), section 3.3; ag1988/dss `dss.py`,
     `hippo_skew_evals`.
@@ -306,9 +310,7 @@ class Part(keras.initializers.Initializer):
     initializers do.
     """
 
-    def __init__(
-        self, eigenvalues: Any, part: int, transform: str = "none", sign: int = 1
-    ) -> None:
+    def __init__(self, eigenvalues: Any, part: int, transform: str = "none", sign: int = 1) -> None:
         self.eigenvalues = eigenvalues
         self.part = part
         self.transform = transform

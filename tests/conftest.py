@@ -13,6 +13,11 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Small tensors gain nothing from threads, and the backends are tested side by side.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Compiling is the cost of these tests, and what it optimises is not what they are about.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+)
 BACKEND = os.environ["KERAS_BACKEND"]
 
 

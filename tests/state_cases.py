@@ -39,7 +39,7 @@ def twin(name, layer, **options):
 
 
 def loop(layer, u, time_steps=None):
-    """Outputs of a constant-step layer in float64, one step after the other, without our fast forms.
+    """Outputs of a layer in float64, one step after the other, without our fast forms.
 
     From the discretised system in complex128; for softmax kernels by the sum
     over the kernel's definition.

@@ -1,5 +1,7 @@
 """The block, its gating and the pooling against a NumPy re-computation in float64."""
 
+import inspect
+
 import keras
 import numpy as np
 import pytest
@@ -213,6 +215,7 @@ def test_config_round_trip_keeps_every_option(layer):
         default = SSMBlock(S4D(4)).get_config()
     else:
         default = type(layer)().get_config()
+    assert set(inspect.signature(type(layer)).parameters) - {"kwargs"} <= set(config)
     unchanged = {key for key in config if config[key] == default[key]}
     assert unchanged <= {"trainable", "dtype"}
     copy = type(layer).from_config(config)

@@ -64,7 +64,9 @@ def test_diagonal_eigenvalues_equal_the_official(tables, name, N):
     np.testing.assert_allclose(pairs[..., 0] + 1j * pairs[..., 1], expected, rtol=1e-6)
     if name != "legs":
         ones = values(initializers.DiagonalInput(name), (1, N // 2, 2))
-        np.testing.assert_array_equal(ones[..., 0] + 1j * ones[..., 1], tables[f"dplr.{name}.{N}.B"])
+        np.testing.assert_array_equal(
+            ones[..., 0] + 1j * ones[..., 1], tables[f"dplr.{name}.{N}.B"]
+        )
 
 
 def test_combinations_are_concatenated_in_equal_parts():
@@ -73,7 +75,9 @@ def test_combinations_are_concatenated_in_equal_parts():
         single = values(initializers.DiagonalEigenvalues(name), (1, 4, 2))
         np.testing.assert_array_equal(pairs[row : row + 2], np.repeat(single, 2, axis=0))
     listed = values(initializers.DiagonalEigenvalues(["inv", "lin"]), (4, 4, 2))
-    np.testing.assert_array_equal(listed, values(initializers.DiagonalEigenvalues("diag"), (4, 4, 2)))
+    np.testing.assert_array_equal(
+        listed, values(initializers.DiagonalEigenvalues("diag"), (4, 4, 2))
+    )
     with pytest.raises(ValueError, match="n_ssm=3"):
         S4D(8, initialization="diag", n_ssm=3).build((None, None, 6))
 
@@ -95,7 +99,9 @@ def test_dss_eigenvalues_equal_the_official(N):
     layer = DSS(N, kernel="exp-re-im")
     layer.build((None, None, 2))
     (re, im), _ = layer.continuous()
-    np.testing.assert_allclose(ops.convert_to_numpy(ops.stop_gradient(im)), expected.imag, rtol=1e-5)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(ops.stop_gradient(im)), expected.imag, rtol=1e-5
+    )
     np.testing.assert_allclose(ops.convert_to_numpy(ops.stop_gradient(re)), -0.5, rtol=1e-6)
 
 
@@ -110,12 +116,15 @@ def test_s5_eigenvalues_equal_the_official(s5_tables, N):
         np.testing.assert_allclose(pairs[..., 0] + 1j * pairs[..., 1], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("case", "blocks", "conjugate"), [
-    ("H3_N8_J1_cs1", 1, True),
-    ("H3_N8_J2_cs1", 2, True),
-    ("H3_N8_J2_cs0", 2, False),
-    ("H4_N16_J4_cs1", 4, True),
-])
+@pytest.mark.parametrize(
+    ("case", "blocks", "conjugate"),
+    [
+        ("H3_N8_J1_cs1", 1, True),
+        ("H3_N8_J2_cs1", 2, True),
+        ("H3_N8_J2_cs0", 2, False),
+        ("H4_N16_J4_cs1", 4, True),
+    ],
+)
 def test_s5_projection_equals_the_official_up_to_the_phase_of_eigenvectors(case, blocks, conjugate):
     with np.load(FOLDER / "s5__init_transforms.npz") as arrays:
         z = {k.removeprefix(f"{case}."): arrays[k] for k in arrays.files if k.startswith(case)}
@@ -172,13 +181,16 @@ def test_dss_starts_with_equal_steps_for_both_parts():
     assert len(np.unique(log_step[:, 0])) == 16
 
 
-@pytest.mark.parametrize(("layer", "weight", "variance"), [
-    (DSS(64), "W", 1.0),
-    (S4D(64), "C", 0.5),
-    (DSS(64), "D", 1.0),
-    (S4D(64), "D", 1.0),
-    (S5(64), "D", 1.0),
-])
+@pytest.mark.parametrize(
+    ("layer", "weight", "variance"),
+    [
+        (DSS(64), "W", 1.0),
+        (S4D(64), "C", 0.5),
+        (DSS(64), "D", 1.0),
+        (S4D(64), "D", 1.0),
+        (S5(64), "D", 1.0),
+    ],
+)
 def test_normal_weights_have_the_official_variance(layer, weight, variance):
     layer = type(layer).from_config(layer.get_config())
     layer.build((None, None, 4096 if weight == "D" else 128))
@@ -210,16 +222,19 @@ def test_layers_draw_different_values_and_a_seed_repeats_them():
     assert not np.allclose(C, C_backward)
 
 
-@pytest.mark.parametrize("initializer", [
-    initializers.LogStep(1e-4, 1e-2, "softplus", seed=3),
-    initializers.DiagonalEigenvalues(["legs", "random"], seed=3),
-    initializers.DiagonalInput("hippo"),
-    initializers.SkewHippoEigenvalues(),
-    initializers.S5Eigenvalues(2, False),
-    initializers.S5Input(2, seed=3),
-    initializers.S5Output("lecun_normal", 2, seed=3),
-    initializers.Alternating(),
-])
+@pytest.mark.parametrize(
+    "initializer",
+    [
+        initializers.LogStep(1e-4, 1e-2, "softplus", seed=3),
+        initializers.DiagonalEigenvalues(["legs", "random"], seed=3),
+        initializers.DiagonalInput("hippo"),
+        initializers.SkewHippoEigenvalues(),
+        initializers.S5Eigenvalues(2, False),
+        initializers.S5Input(2, seed=3),
+        initializers.S5Output("lecun_normal", 2, seed=3),
+        initializers.Alternating(),
+    ],
+)
 def test_initializers_survive_serialisation(initializer):
     clone = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(initializer))
     shape = (4, 4, 2)

@@ -65,12 +65,12 @@ def three_layers(norm="layer", **compile_options):
     """Of unknown batch and length; all three layers in one, to compile once."""
     inputs = keras.Input((None, 1))
     x = keras.layers.Dense(4)(inputs)
-    x = SSMBlock(S5(4, bidirectional=True), gating="half_glu1", norm=norm)(x)
+    x = SSMBlock(S5(4), gating="half_glu1", norm=norm)(x)
     x = SSMBlock(S4D(4), norm=norm)(x)
     x = SSMBlock(DSS(4), gating="dense", norm=norm)(x)
     model = keras.Model(inputs, keras.layers.Dense(3)(SequencePooling()(x)))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(adamw(1e-2, 1e-3), loss, **compile_options)
+    model.compile(adamw(4e-3, 1e-3), loss, **compile_options)
     return model
 
 
@@ -83,12 +83,11 @@ def numpy(x):
     return np.asarray(ops.convert_to_numpy(x), "float64")
 
 
-def test_one_model_takes_two_lengths_and_batch_sizes():
+def test_a_sequence_gives_the_same_in_batches_of_any_size():
     model = classifier(3, (None, 1), "s5", depth=1, width=4, state_size=4)
-    for length in (20, 37):
-        x, _ = data(5, length)
-        alone = np.concatenate([numpy(model(x[i : i + 1])) for i in (0, 4)])
-        np.testing.assert_allclose(numpy(model(x))[[0, 4]], alone, rtol=1e-4, atol=1e-5)
+    x, _ = data(5)
+    alone = model.predict(x[3:4], verbose=0)
+    np.testing.assert_allclose(model.predict(x, verbose=0)[3:4], alone, rtol=1e-4, atol=1e-5)
 
 
 # Without compilation, JAX compiles every operation by itself, which takes longer.
@@ -98,14 +97,22 @@ def test_one_model_takes_two_lengths_and_batch_sizes():
 )
 def test_fit_and_predict_of_two_lengths_equal_the_eager_model(jit):
     model = three_layers(jit_compile=jit)
-    for length in (20, 37):
+    # TensorFlow's XLA compiler takes long, and compiles for every length anew as JAX's does.
+    for length in (20, 37) if BACKEND != "tensorflow" or not jit else (37,):
         x, y = data(4, length)
-        before = float(numpy(model.compute_loss(y=ops.convert_to_tensor(y), y_pred=model(x))))
+        logits = model.predict(x, batch_size=4, verbose=0)
         history = model.fit(x, y, batch_size=4, epochs=3, verbose=0).history["loss"]
-        assert history[0] == pytest.approx(before, abs=1e-4)
-        assert history[2] < history[1] < history[0]
-    predicted = model.predict(x, batch_size=4, verbose=0)
-    np.testing.assert_allclose(predicted, numpy(model(x)), rtol=1e-3, atol=1e-4)
+        assert history[0] == pytest.approx(cross_entropy(logits, y), abs=1e-4)
+        assert history[2] < history[0]
+        assert np.max(np.abs(model.predict(x, batch_size=4, verbose=0) - logits)) > 1e-3
+    if BACKEND != "jax":  # which would compile every operation by itself
+        predicted = model.predict(x, batch_size=4, verbose=0)
+        np.testing.assert_allclose(predicted, numpy(model(x)), rtol=1e-3, atol=1e-4)
+
+
+def cross_entropy(logits, labels):
+    normalizer = np.log(np.sum(np.exp(logits), axis=-1))
+    return float(np.mean(normalizer - logits[np.arange(len(labels)), labels]))
 
 
 @pytest.mark.skipif(BACKEND != "torch", reason="the other backends compile in the test above")
@@ -122,36 +129,33 @@ def test_the_compiler_of_torch_traces_a_model(monkeypatch):
 
 
 @pytest.fixture
-def policy(request):
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
+def float32_afterwards():
+    yield
     keras.config.set_dtype_policy("float32")
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"], indirect=True)
-def test_mixed_precision_trains_as_float32_does_on_float32_parameters(policy):
-    eager = BACKEND != "jax"  # whichever needs less time
-    model = three_layers(run_eagerly=eager)
-    keras.config.set_dtype_policy("float32")
-    reference = three_layers()
-    reference.set_weights([numpy(w) for w in model.weights])
-    x, y = data()
-    outputs = model(x)
-    assert policy.endswith(keras.backend.standardize_dtype(outputs.dtype))
-    np.testing.assert_allclose(numpy(ops.cast(outputs, "float32")), numpy(reference(x)), atol=0.05)
-    before = [numpy(w) for w in model.trainable_weights]
-    losses = []
-    for _ in range(5):
-        model.reset_metrics()
-        losses.append(float(model.train_on_batch(x, y)))
-    assert losses[-1] < losses[0]
-    assert {keras.backend.standardize_dtype(w.dtype) for w in model.weights} == {"float32"}
-    for weight, old in zip(model.trainable_weights, before, strict=True):
-        assert np.isfinite(numpy(weight)).all()
-        assert np.any(numpy(weight) != old), weight.path
-    scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
-    assert scaled == (policy == "mixed_float16")
+@pytest.mark.usefixtures("float32_afterwards")
+def test_mixed_precision_trains_as_float32_does_on_float32_parameters():
+    (x, y), reference = data(), three_layers()
+    expected = cross_entropy(reference.predict(x, verbose=0), y)
+    for dtype in ("bfloat16", "float16"):
+        keras.config.set_dtype_policy(f"mixed_{dtype}")
+        model = three_layers(run_eagerly=BACKEND != "jax")  # whichever takes less time
+        assert model.output.dtype == dtype
+        model.set_weights([numpy(w) for w in reference.weights])
+        losses = []
+        for _ in range(5):
+            model.reset_metrics()
+            losses.append(float(model.train_on_batch(x, y)))
+        assert losses[0] == pytest.approx(expected, abs=0.02)
+        assert losses[-1] < losses[0]
+        assert {keras.backend.standardize_dtype(w.dtype) for w in model.weights} == {"float32"}
+        for new, old in zip(model.trainable_weights, reference.trainable_weights, strict=True):
+            assert np.isfinite(numpy(new)).all()
+            assert np.any(numpy(new) != numpy(old)), new.path
+        scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+        assert scaled == (dtype == "float16")
 
 
 def test_nan_in_the_input_of_predict_changes_no_weight():
@@ -170,21 +174,20 @@ def uncompiled():
     return classifier(3, (None, 1), "dss", depth=1, width=4, state_size=4, norm="batch")
 
 
-@pytest.mark.parametrize("layer", ["dss", "s4d", "s5"])
-def test_tokens_with_padding_give_the_logits_of_the_tokens_alone(layer):
-    options = {"kernel": "exp"} if layer == "dss" else {}
+def test_tokens_with_padding_give_the_logits_of_the_tokens_alone():
     model = classifier(
-        3, (None,), layer, depth=1, width=4, state_size=4, vocabulary_size=7, masked=True,
-        pooling="last", **options,
+        3, (None,), "s5", depth=1, width=4, state_size=4, vocabulary_size=7, masked=True,
+        pooling="last",
     )  # fmt: skip
     tokens = np.array([[3, 1, 6, 2, 0, 0]], "int32")
-    np.testing.assert_allclose(numpy(model(tokens)), numpy(model(tokens[:, :4])), atol=1e-5)
+    padded, alone = (model.predict(t, verbose=0) for t in (tokens, tokens[:, :4]))
+    np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
 def test_without_pooling_there_are_logits_at_every_step():
     model = classifier(3, (None, 2), "s4d", depth=1, width=4, state_size=4, pooling=None)
     assert model.output_shape == (None, None, 3)
-    assert tuple(model(np.ones((2, 5, 2), "float32")).shape) == (2, 5, 3)
+    assert model.predict(np.ones((2, 5, 2), "float32"), verbose=0).shape == (2, 5, 3)
 
 
 @pytest.mark.parametrize(

@@ -88,9 +88,7 @@ def test_convolution_equals_the_double_loop(length, two_sided):
 @pytest.mark.parametrize("n", [1, 2, 7, 11, 13, 97, 1999, 2**15 + 1])
 def test_fft_lengths_are_the_next_with_small_factors(n):
     found = convolution.fft_length(n)
-    smooth = sorted(
-        2**a * 3**b * 5**c for a in range(18) for b in range(12) for c in range(8)
-    )
+    smooth = sorted(2**a * 3**b * 5**c for a in range(18) for b in range(12) for c in range(8))
     assert found == next(m for m in smooth if m >= n)
 
 
@@ -178,7 +176,9 @@ def test_gradients_equal_finite_differences(length):
         assert np.sum(gradient * direction) == pytest.approx(expected, rel=2e-4, abs=1e-3)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow traces lengths")
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="only TensorFlow traces lengths"
+)
 @pytest.mark.parametrize("jit", [False, True])
 def test_unknown_lengths_give_the_same_numbers_in_a_graph(jit):
     import tensorflow as tf

@@ -1,5 +1,6 @@
 """Files: weights and configuration of every layer there and back, and from backend to backend."""
 
+import inspect
 import json
 import os
 import pathlib
@@ -22,7 +23,10 @@ COMMON = {
     "step_min": 1e-2, "step_max": 0.5, "rate": 2.0, "D_initializer": "ones",
     "D_regularizer": "l2", "D_constraint": "non_neg",
 }  # fmt: skip
-BACKWARDS = {"go_backwards": True, "return_sequences": False}
+BACKWARDS = {
+    "go_backwards": True, "return_sequences": False, "return_state": True, "stateful": True,
+    "zero_output_for_mask": True,
+}  # fmt: skip
 WEIGHT = {"initializer": keras.initializers.RandomUniform(seed=3), "regularizer": "l1"}
 
 
@@ -44,20 +48,22 @@ LAYERS = {
         6, kernel="clip", initialization="random", separate_steps=False, channels=2, max_real=-0.1,
         bidirectional=True, **weight_options("W"), **COMMON,
     ),
-    "dss-backwards": DSS(6, kernel="exp", return_state=True, **BACKWARDS),
+    "dss-length": DSS(6, length=16),
+    "dss-backwards": DSS(6, kernel="exp", **BACKWARDS),
     "s4d-bidirectional": S4D(
         6, initialization=["inv", "lin"], discretization="bilinear", n_ssm=2, channels=2,
         real_transform="softplus", imag_transform="softplus", step_transform="softplus",
         tie_step=False, train_B=False, bidirectional=True, **weight_options("B", "C"), **COMMON,
     ),
+    "s4d-length": S4D(6, discretization="dss", length=16),
     "s4d-backwards": S4D(
-        5, initialization="real", real_valued=True, return_state=True, **BACKWARDS
+        5, initialization="real", real_valued=True, **BACKWARDS
     ),
     "s5-bidirectional": S5(
         6, blocks=2, initialization=Negative(), discretization="bilinear", bidirectional=True,
         conjugate_symmetry=False, clip_eigenvalues=True, **weight_options("B", "C"), **COMMON,
     ),
-    "s5-backwards": S5(6, C_initializer="lecun_normal", return_state=True, **BACKWARDS),
+    "s5-backwards": S5(6, C_initializer="lecun_normal", **BACKWARDS),
 }  # fmt: skip
 
 
@@ -72,6 +78,8 @@ def data(length=11):
 @pytest.mark.parametrize("kind", [DSS, S4D, S5])
 def test_the_layers_below_change_every_option(kind):
     default = kind(8).get_config()
+    arguments = {name for c in kind.__mro__[:2] for name in inspect.signature(c).parameters}
+    assert arguments - {"kwargs"} <= set(default)
     configs = [layer.get_config() for layer in LAYERS.values() if type(layer) is kind]
     unchanged = {key for key in default if all(c[key] == default[key] for c in configs)}
     assert unchanged <= {"trainable", "dtype"}
@@ -80,7 +88,7 @@ def test_the_layers_below_change_every_option(kind):
 @pytest.mark.parametrize("name", LAYERS)
 def test_a_layer_from_its_config_and_weights_file_equals_the_layer(name, tmp_path):
     def model_of(layer):
-        inputs = keras.Input((None, WIDTH))
+        inputs = keras.Input(batch_shape=(3, None, WIDTH))
         return keras.Model(inputs, layer(inputs))
 
     kind, config = type(LAYERS[name]), LAYERS[name].get_config()
@@ -105,7 +113,7 @@ def test_a_layer_from_its_config_and_weights_file_equals_the_layer(name, tmp_pat
     assert [float(numpy(loss)) for loss in model.losses] == pytest.approx(
         [float(numpy(loss)) for loss in other.losses]
     )
-    assert bool(model.losses) == (name in [n for n in LAYERS if "bidirectional" in n])
+    assert bool(model.losses) == ("bidirectional" in name)
 
 
 CLASSIFIERS = {

@@ -70,7 +70,7 @@ class ChannelwiseSSM(SSM):
         if self.uses_softmax:
             return self._softmax_sequence(u, span, return_state)
         if span.time_steps is not None:
-            return self._varying_sequence(u, span)
+            return self._varying_sequence(u, span, span.time_steps)
         length = ops.shape(u)[1]
         kernel = self.impulse_response(length, span.rate)
         y = channelwise.convolution(u, kernel, self.bidirectional)
@@ -85,14 +85,15 @@ class ChannelwiseSSM(SSM):
             u, length = masking.align_right(u, span.where), span.where.counts
         return y, channelwise.final_state(u, log_lam, B, span.state, length)
 
-    def _varying_sequence(self, u: Tensor, span: Span) -> tuple[Tensor, Any]:
-        log_lam, B, C = self.recurrence(span.rate, span.time_steps[..., None, None])
+    def _varying_sequence(self, u: Tensor, span: Span, time_steps: Tensor) -> tuple[Tensor, Any]:
+        log_lam, B, C = self.recurrence(span.rate, time_steps[..., None, None])
         C, C_backward = self._directions(C)
         x = channelwise.varying_states(u, log_lam, B, span.state)
         y = channelwise.read(x, C)
         if self.bidirectional:
-            backwards = (tuple(ops.flip(part, axis=1) for part in z) for z in (log_lam, B))
-            x_backward = channelwise.varying_states(ops.flip(u, axis=1), *backwards, None)
+            x_backward = channelwise.varying_states(
+                ops.flip(u, axis=1), _reverse(log_lam), _reverse(B), None
+            )
             y = y + _from_the_next(channelwise.read(x_backward, C_backward))
         return y, (x[0][:, -1], x[1][:, -1])
 
@@ -163,3 +164,7 @@ def _from_the_next(y: Tensor) -> Tensor:
     """Outputs of a backward pass, in reversed order, as seen one step earlier in time."""
     y = ops.flip(y, axis=1)
     return ops.concatenate([y[:, 1:], ops.zeros_like(y[:, :1])], axis=1)
+
+
+def _reverse(z: Pair) -> Pair:
+    return ops.flip(z[0], axis=1), ops.flip(z[1], axis=1)

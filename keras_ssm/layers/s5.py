@@ -132,7 +132,7 @@ class S5(SSM):
         self.discretization = discretization
         self.conjugate_symmetry = conjugate_symmetry
         self.clip_eigenvalues = clip_eigenvalues
-        structure = {"blocks": blocks, "conjugate_symmetry": conjugate_symmetry}
+        structure: dict[str, Any] = {"blocks": blocks, "conjugate_symmetry": conjugate_symmetry}
         self._eigenvalues = (
             initializers.S5Eigenvalues(**structure)
             if initialization == "hippo"

@@ -167,7 +167,7 @@ def _step_model(model: keras.Model) -> tuple[keras.Model, list[Any]]:
             raise ValueError(
                 f"Layer {layer.name!r} cannot stream: it was called outside this model first"
             ) from None
-        merged = new_inputs if len(new_inputs) > 1 else new_inputs[0]
+        merged: Any = new_inputs if len(new_inputs) > 1 else new_inputs[0]
         if all(id(t) in timeless for t in old_inputs):
             y = layer(merged)
             timeless.add(id(layer.output))

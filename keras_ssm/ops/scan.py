@@ -50,8 +50,8 @@ def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
     padded = _pad(b, _CHUNK)
     chunks = tuple(ops.reshape(z, (P, -1, _CHUNK)) for z in padded)  # (P, B M, Q)
     last = _real_form(powers(log_lam, _CHUNK - 1 - _arange(_CHUNK, log_lam)))  # (P, 2Q, 2)
-    ends = matmul(ops.concatenate(chunks, axis=-1), last)
-    ends = tuple(ops.reshape(ends[..., i], (P, B, -1)) for i in (0, 1))
+    products = matmul(ops.concatenate(chunks, axis=-1), last)
+    ends = ops.reshape(products[..., 0], (P, B, -1)), ops.reshape(products[..., 1], (P, B, -1))
     after = _scan(scale(log_lam, _CHUNK), ends, start, levels - 1)
     carries = tuple(
         ops.reshape(ops.concatenate([s, z[..., :-1]], axis=-1), (P, -1, 1))
