@@ -28,6 +28,19 @@ def relative(value, reference):
     return relative_error(value, reference) if np.any(reference) else float(np.abs(value).max())
 
 
+def compiled(function):
+    """A function compiled by the backends that compile."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        return jax.jit(function)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function)
+    return function
+
+
 class Sequence:
     """A random sequence and start for one layer, and what the layer makes of them as a whole."""
 
@@ -42,15 +55,16 @@ class Sequence:
             self.start[:, -1] = 5  # a softmax state counts its steps last
         if name == "DSS-softmax-random" and length + 5 > LONGEST:
             self.start[:, -1] = 0
-        self.y, self.state = self.layer(self.u, initial_state=self.start)
+        self.run = compiled(self.layer.__call__)
+        self.y, self.state = self.run(self.u, initial_state=self.start)
 
     def steps(self):
         """Sequence = step loop, in outputs and final state."""
-        state, y = self.start, []
+        step, state, y = compiled(self.layer.step), self.start, []
         for k in range(self.length):
-            y_k, state = self.layer.step(self.u[:, k], state)
-            y.append(y_k)
-        return max(relative(ops.stack(y, axis=1), self.y), relative(state, self.state))
+            y_k, state = step(self.u[:, k], state)
+            y.append(numpy(y_k))
+        return max(relative(np.stack(y, axis=1), self.y), relative(state, self.state))
 
     def chunks(self):
         """Sequence = chunks with the state carried over."""
@@ -58,9 +72,9 @@ class Sequence:
         for size in CHUNKS:
             state, y = self.start, []
             for k in range(0, self.length, size):
-                y_k, state = self.layer(self.u[:, k : k + size], initial_state=state)
-                y.append(y_k)
-            errors += [relative(ops.concatenate(y, axis=1), self.y), relative(state, self.state)]
+                y_k, state = self.run(self.u[:, k : k + size], initial_state=state)
+                y.append(numpy(y_k))
+            errors += [relative(np.concatenate(y, axis=1), self.y), relative(state, self.state)]
         return max(errors)
 
     def rnn(self):
@@ -74,12 +88,12 @@ class Sequence:
         rnn = keras.layers.RNN(cell, return_sequences=True, return_state=True)
         rnn.build(self.u.shape)
         cell.set_weights(self.layer.get_weights())
-        y, state = rnn(self.u, initial_state=[ops.convert_to_tensor(self.start)])
+        y, state = compiled(rnn.__call__)(self.u, initial_state=[self.start])
         return max(relative(y, self.y), relative(state, self.state))
 
     def masked(self):
         """Masked with holes = the sequence cut out, and the state as it was there."""
-        y, state = (numpy(z) for z in self.layer(self.u, mask=self.mask, initial_state=self.start))
+        y, state = (numpy(z) for z in self.run(self.u, mask=self.mask, initial_state=self.start))
         errors = []
         for b in range(BATCH):
             kept = np.flatnonzero(self.mask[b])
@@ -87,19 +101,19 @@ class Sequence:
                 errors += [float(np.abs(y[b]).max()), relative(state[b], self.start[b])]
                 continue
             start = self.start[b : b + 1]
-            y_cut, state_cut = self.layer(self.u[b : b + 1, kept], initial_state=start)
+            y_cut, state_cut = self.run(self.u[b : b + 1, kept], initial_state=start)
             errors += [relative(y[b, kept], y_cut[0]), relative(state[b], state_cut[0])]
         return max(errors)
 
     def time_steps(self):
         """time_steps of ones = no time_steps."""
         ones = np.ones((BATCH, self.length), "float32")
-        y, state = self.layer(self.u, initial_state=self.start, time_steps=ones)
+        y, state = self.run(self.u, initial_state=self.start, time_steps=ones)
         return max(relative(y, self.y), relative(state, self.state))
 
     def float64(self):
         """A float64 NumPy loop over the discretised system, from a zero state."""
-        y = self.layer(self.u)[0]
+        y = self.run(self.u)[0]
         if self.layer.state_width % 2 == 0:
             return relative(y, loop(self.layer, self.u))
         return relative(y, softmax_loop(self.layer, self.u))

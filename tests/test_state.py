@@ -15,6 +15,8 @@ from keras_ssm.layers import DSS, S4D, S5, S4DCell, S5Cell, SSMBlock
 # Where every new shape is compiled or every step is slow, one odd length has to do;
 # `python tests/equivalences.py` runs seven on any backend.
 CHEAP = keras.backend.backend() in ("torch", "numpy")
+# There one layer of each family stands for the others, which differ in no operation.
+NAMES = list(LAYERS) if CHEAP else ["DSS-softmax-random", "S4D-bilinear", "S5-zoh"]
 PLAIN = ["DSS-exp", "S4D-zoh", "S5-zoh"]
 
 
@@ -23,7 +25,7 @@ def u():
     return np.random.default_rng(0).standard_normal((2, 20, FEATURES)).astype("float32")
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("length", [1, 3, 100] if CHEAP else [17])
 def test_every_way_of_running_a_sequence_gives_the_same(name, length):
     case = Sequence(name, length)
@@ -32,10 +34,10 @@ def test_every_way_of_running_a_sequence_gives_the_same(name, length):
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_gradients_through_state_and_output_are_the_same(name):
     """Of a sequence, a right-padded one and one with time_steps, against the step loop."""
-    for kind, error in gradients(name).items():
+    for kind, error in gradients(name, length=17 if CHEAP else 5).items():
         assert error <= 2e-4, kind
 
 
@@ -90,7 +92,7 @@ def held(A, B, x, u, duration, expm):
     return (expm(augmented) @ np.concatenate([x, u]))[:n]
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_rate_at_the_call_is_rate_at_construction(name, u):
     layer = built(name)
     slow = twin(name, layer, rate=2.0)
@@ -101,7 +103,7 @@ def test_rate_at_the_call_is_rate_at_construction(name, u):
     assert relative(layer(u), slow(u)) > 1e-3
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_bidirectional_ignores_padding_and_accepts_time_steps(name, u):
     layer = built(name, bidirectional=True)
     mask = np.arange(20)[None] < np.array([[20], [13]])
@@ -115,7 +117,7 @@ def test_bidirectional_ignores_padding_and_accepts_time_steps(name, u):
     assert relative(layer(padded, mask=mask, time_steps=ones), y) <= 2e-5
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_masked_outputs_repeat_or_are_zero_as_in_keras(name, u):
     layer, zeroing = built(name), None
     zeroing = twin(name, layer, zero_output_for_mask=True)
@@ -133,8 +135,8 @@ def test_masked_outputs_repeat_or_are_zero_as_in_keras(name, u):
 
 
 @pytest.mark.skipif(
-    keras.backend.backend() == "numpy",
-    reason="Keras' numpy RNN cannot mask a state that is wider than the output",
+    keras.backend.backend() in ("jax", "numpy"),
+    reason="Keras' own RNN there cannot mask a state of another width than the output",
 )
 def test_masks_mean_what_they_mean_to_a_keras_rnn(u):
     """The cell in `keras.layers.RNN`, which has Keras' own masking, gives the layer's numbers."""
@@ -154,7 +156,7 @@ def test_masks_mean_what_they_mean_to_a_keras_rnn(u):
         assert relative(ours[1], theirs[1]) <= 2e-5
 
 
-@pytest.mark.parametrize("name", LAYERS)
+@pytest.mark.parametrize("name", NAMES)
 def test_all_steps_masked_leaves_zeros_and_the_state(name, u):
     layer = built(name, return_state=True)
     start = np.random.default_rng(0).standard_normal((2, layer.state_width)).astype("float32")
@@ -182,7 +184,9 @@ def test_masks_arrive_from_masking_and_embedding(name, u):
 
 
 @pytest.mark.parametrize("name", PLAIN)
-@pytest.mark.parametrize("merge_mode", ["concat", "sum", "ave", "mul", None])
+@pytest.mark.parametrize(
+    "merge_mode", ["concat", "sum", "ave", "mul", None] if CHEAP else ["concat"]
+)
 def test_keras_bidirectional_runs_the_layer_both_ways(name, merge_mode, u):
     wrapper = keras.layers.Bidirectional(built(name), merge_mode=merge_mode)
     wrapper.build((None, None, FEATURES))
