@@ -52,9 +52,13 @@ def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
     last = _real_form(powers(log_lam, _CHUNK - 1 - _arange(_CHUNK, log_lam)))  # (P, 2Q, 2)
     products = matmul(ops.concatenate(chunks, axis=-1), last)
     ends = ops.reshape(products[..., 0], (P, B, -1)), ops.reshape(products[..., 1], (P, B, -1))
+    if known:
+        # Nothing follows the last chunk: its end, padding included, would only risk an overflow.
+        ends = ends[0][..., :-1], ends[1][..., :-1]
     after = _scan(scale(log_lam, _CHUNK), ends, start, levels - 1)
+    count = ops.shape(padded[0])[-1] // _CHUNK
     carries = tuple(
-        ops.reshape(ops.concatenate([s, z[..., :-1]], axis=-1), (P, -1, 1))
+        ops.reshape(ops.concatenate([s, z], axis=-1)[..., :count], (P, -1, 1))
         for s, z in zip(start, after, strict=True)
     )
     x = _chunk_states(log_lam, chunks, carries, _CHUNK)
