@@ -59,8 +59,9 @@ def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None, steps: Te
     if state is None:
         return driven
     steps = ops.reshape(ops.cast(steps, log_lam[0].dtype), (-1, 1, 1))
-    kept = multiply(exp((log_lam[0] * steps, log_lam[1] * steps)), state)
-    return driven[0] + kept[0], driven[1] + kept[1]
+    # The increment is rounded, not lam, as in `step`: many short chunks must not drift either.
+    change = multiply(expm1((log_lam[0] * steps, log_lam[1] * steps)), state)
+    return tuple(x + (dx + b) for x, dx, b in zip(state, change, driven, strict=True))
 
 
 def varying_states(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None) -> Pair:
