@@ -6,7 +6,7 @@ of (C, H, N); with steps that vary in time, `log_lam` and B are (B, L, H, N).
 
 from keras import ops
 
-from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiply
+from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply
 from keras_ssm.ops.convolution import convolve
 from keras_ssm.ops.scan import varying_scan
 from keras_ssm.ops.vandermonde import vandermonde, weighted_sum
@@ -58,9 +58,10 @@ def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None, steps: Te
     driven = multiply(B, weighted_sum(ops.transpose(u, (0, 2, 1)), log_lam))
     if state is None:
         return driven
-    steps = ops.reshape(ops.cast(steps, log_lam[0].dtype), (-1, 1, 1))
+    steps = ops.reshape(ops.cast(steps, log_lam[0].dtype), (-1,))
+    re, im = (ops.transpose(z, (2, 0, 1)) for z in multiples(log_lam, steps))  # (B, H, N)
     # The increment is rounded, not lam, as in `step`: many short chunks must not drift either.
-    change = multiply(expm1((log_lam[0] * steps, log_lam[1] * steps)), state)
+    change = multiply(expm1((re, im)), state)
     return tuple(x + (dx + b) for x, dx, b in zip(state, change, driven, strict=True))
 
 

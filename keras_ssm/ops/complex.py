@@ -61,7 +61,12 @@ def expm1_ratio(z: Pair) -> Pair:
 
 
 def powers(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
-    """Integer powers ``exp(k * stride * log_lam)``.
+    """Integer powers ``exp(k * stride * log_lam)`` of shape S + K, see `multiples`."""
+    return exp(multiples(log_lam, k, stride))
+
+
+def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
+    """Integer multiples ``k * stride * log_lam``, up to whole turns of the phase.
 
     The phase is split into a head, a point of a coarse grid of turns, whose
     integer multiples are exact and lose their whole turns without error, and a
@@ -84,8 +89,7 @@ def powers(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     phase = 2 * math.pi * _fraction(k * head) + k * (stride * tail)
     # A bound no stable mode can reach: padding beyond the sequence must not
     # turn an unstable mode into 0 * inf.
-    radius = ops.exp(ops.clip(k * (stride * re), -math.inf, 80.0))
-    return radius * ops.cos(phase), radius * ops.sin(phase)
+    return ops.clip(k * (stride * re), -math.inf, 80.0), phase
 
 
 def _fraction(turns: Tensor) -> Tensor:

@@ -1,17 +1,29 @@
 """The linear recurrence: with constant steps by matrix products, with varying steps by doubling.
 
-Constant steps: time is cut into chunks of Q steps. Inside a chunk the recurrence is one product
-with the triangular matrix of powers lam^(j - i); the states at the chunk ends
-obey the same recurrence with lam^Q, and are found by the same routine. All work
-is batched matrix products over real pairs, log_Q(L) levels deep.
+Constant steps: time is cut into chunks of Q steps. Inside a chunk the
+recurrence is one product with the triangular matrix of powers lam^(j - i); the
+states at the chunk ends obey the same recurrence with lam^Q, and are found by
+the same routine. All work is batched matrix products over real pairs, log_Q(L)
+levels deep.
 """
 
 from typing import Any
 
+import numpy as np
 from keras import ops
 
 from keras_ssm.backend import matmul
-from keras_ssm.ops.complex import Pair, Tensor, conj, exp, multiply, powers, scale
+from keras_ssm.ops.complex import (
+    Pair,
+    Tensor,
+    conj,
+    exp,
+    expm1,
+    multiples,
+    multiply,
+    powers,
+    scale,
+)
 
 _CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
@@ -49,7 +61,8 @@ def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
         return tuple(z[..., :length] for z in _chunk_states(log_lam, _pad(b, size), start, size))
     padded = _pad(b, _CHUNK)
     chunks = tuple(ops.reshape(z, (P, -1, _CHUNK)) for z in padded)  # (P, B M, Q)
-    last = _real_form(powers(log_lam, _CHUNK - 1 - _arange(_CHUNK, log_lam)))  # (P, 2Q, 2)
+    lam = powers(log_lam, _CHUNK - 1 - _arange(_CHUNK, log_lam))
+    last = _real_form(tuple(z[..., None] for z in lam))  # (P, 2Q, 2)
     products = matmul(ops.concatenate(chunks, axis=-1), last)
     ends = ops.reshape(products[..., 0], (P, B, -1)), ops.reshape(products[..., 1], (P, B, -1))
     if known:
@@ -67,24 +80,27 @@ def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
 
 def _chunk_states(log_lam: Pair, b: Pair, carry: Pair, size: int) -> Pair:
     """States inside chunks: b of (P, G, Q), carry of (P, G, 1)."""
-    k = _arange(size, log_lam)
-    lag = k[None, :] - k[:, None]  # target - source
-    table = powers(log_lam, ops.relu(lag))
-    table = tuple(ops.where(lag >= 0, z, ops.zeros_like(z)) for z in table)
-    carried = powers(log_lam, k + 1)
-    both = tuple(
-        ops.concatenate([t, c[:, None]], axis=1) for t, c in zip(table, carried, strict=True)
+    exponents = multiples(log_lam, _arange(size + 1, log_lam))  # (P, Q + 1)
+    lag = np.arange(size) - np.arange(size)[:, None]  # target - source
+    later = ops.convert_to_tensor(np.maximum(lag, 0))
+    table = tuple(
+        ops.where(lag >= 0, ops.take(z, later, axis=1), ops.zeros_like(z[:, :1, None]))
+        for z in exp(exponents)
+    )
+    # What the carry changes by: rounding that, and not lam, keeps slow modes from drifting.
+    change = expm1((exponents[0][:, 1:], exponents[1][:, 1:]))
+    rows = tuple(
+        ops.concatenate([t, c[:, None]], axis=1) for t, c in zip(table, change, strict=True)
     )
     source = [ops.concatenate([z, c], axis=-1) for z, c in zip(b, carry, strict=True)]
-    x = matmul(ops.concatenate(source, axis=-1), _real_form(both, size))
-    return x[..., :size], x[..., size:]
+    x = matmul(ops.concatenate(source, axis=-1), _real_form(rows))
+    return x[..., :size] + carry[0], x[..., size:] + carry[1]
 
 
-def _real_form(z: Pair, width: int = 1) -> Tensor:
+def _real_form(z: Pair) -> Tensor:
     """The real matrix of a complex product from the right: [[Re, Im], [-Im, Re]]."""
-    re, im = (ops.reshape(part, (part.shape[0], -1, width)) for part in z)
-    top = ops.concatenate([re, im], axis=-1)
-    bottom = ops.concatenate([-im, re], axis=-1)
+    top = ops.concatenate([z[0], z[1]], axis=-1)
+    bottom = ops.concatenate([-z[1], z[0]], axis=-1)
     return ops.concatenate([top, bottom], axis=1)
 
 
