@@ -6,6 +6,7 @@ markedly worse. One call builds the groups on `keras.optimizers.MultiOptimizer`,
 by the names of the weights, so that they are saved and loaded with the model.
 """
 
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 import keras
@@ -220,6 +221,6 @@ def warmup_cosine(
     )
 
 
-def _pattern(names: object) -> str:
+def _pattern(names: Iterable[str]) -> str:
     """Regular expression of the paths of weights with these names, in any layer."""
-    return rf"(.*/)?({'|'.join(names)})"  # type: ignore[arg-type]
+    return rf"(.*/)?({'|'.join(names)})"

@@ -39,3 +39,12 @@ def backend(request):
 
     keras.utils.set_random_seed(0)
     return request.param
+
+
+@pytest.fixture
+def float32_afterwards():
+    """For tests that set a dtype policy for everything."""
+    import keras
+
+    yield
+    keras.config.set_dtype_policy("float32")

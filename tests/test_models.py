@@ -128,12 +128,6 @@ def test_the_compiler_of_torch_traces_a_model(monkeypatch):
     np.testing.assert_allclose(model.predict(x, verbose=0), numpy(model(x)), atol=1e-5)
 
 
-@pytest.fixture
-def float32_afterwards():
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.training
 @pytest.mark.usefixtures("float32_afterwards")
 def test_mixed_precision_trains_as_float32_does_on_float32_parameters():

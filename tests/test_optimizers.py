@@ -196,12 +196,6 @@ def resumable(kind):
     return model
 
 
-@pytest.fixture
-def float32_afterwards():
-    yield
-    keras.config.set_dtype_policy("float32")
-
-
 @pytest.mark.training
 @pytest.mark.usefixtures("float32_afterwards")
 @pytest.mark.parametrize("kind", ["ssm", "no-ssm", "float16"])

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_ssm.converters import load_official
 from keras_ssm.models import classifier
 from keras_ssm.optimizers import adamw
 
@@ -25,21 +26,15 @@ def s5_model():
     return model, adamw(4e-3, 1e-3, weight_decay=0.05)
 
 
-def s5_weights(official):
-    """Our weights, by path, from the flax names."""
-    weights = {}
-    for name, value in official.items():
-        *parents, leaf = name.removeprefix("encoder.").split(".")
-        leaf = {"C1": "C", "C2": "C_backward", "scale": "gamma"}.get(leaf, leaf)
-        if parents[0].startswith("layers_"):
-            child = {"seq": "s5", "out2": "gating/out2"}.get(parents[1], parents[1])
-            if parents[1] == "norm":
-                leaf = {"bias": "beta"}.get(leaf, leaf)
-            path = f"block_{parents[0].removeprefix('layers_')}/{child}/{leaf}"
-        else:
-            path = f"{parents[0].replace('decoder', 'head')}/{leaf}"
-        weights[path] = value[:, 0] if leaf == "log_step" else value
-    return weights
+def load_s5(model, official):
+    """Official initial weights, blocks by the converters and the two Dense layers here."""
+    for name in ("encoder", "head"):
+        flax = {"encoder": "encoder.encoder", "head": "decoder"}[name]
+        model.get_layer(name).set_weights([official[f"{flax}.kernel"], official[f"{flax}.bias"]])
+    for index in (0, 1):
+        load_official(
+            model.get_layer(f"block_{index}"), below(official, f"encoder.layers_{index}.")
+        )
 
 
 def s4d_model(rates):
@@ -57,37 +52,20 @@ def s4d_model(rates):
     return model, adamw(*schedules, weight_decay=0.01)
 
 
-def s4d_weights(official):
-    """Our weights, by path, from the torch names; ours has -i Im Lambda, hence the conjugate C."""
-    leaves = {
-        "D": ("s4d/D", lambda x: x[None]),
-        "kernel.C": ("s4d/C", lambda x: (x * [1.0, -1.0])[None]),
-        "kernel.log_dt": ("s4d/log_step", lambda x: x[:, None]),
-        "kernel.log_A_real": ("s4d/Lambda_re", lambda x: x),
-        "kernel.A_imag": ("s4d/Lambda_im", lambda x: x),
-        "output_linear.0.weight": ("gating/out1/kernel", lambda x: x[..., 0].T),
-        "output_linear.0.bias": ("gating/out1/bias", lambda x: x),
-        "weight": ("norm/gamma", lambda x: x),
-        "bias": ("norm/beta", lambda x: x),
-    }
-    weights = {
-        "encoder/kernel": official["encoder.weight"].T,
-        "encoder/bias": official["encoder.bias"],
-        "head/kernel": official["decoder.weight"].T,
-        "head/bias": official["decoder.bias"],
-    }
-    for name, value in official.items():
-        if name.startswith(("s4_layers.", "norms.")):
-            _, index, leaf = name.split(".", 2)
-            path, convert = leaves[leaf]
-            weights[f"block_{index}/{path}"] = convert(value)
-    return weights
+def load_s4d(model, official):
+    """Official initial weights; the norms belong to the example's model, not to its layer."""
+    for name, torch in (("encoder", "encoder"), ("head", "decoder")):
+        weight, bias = official[f"{torch}.weight"], official[f"{torch}.bias"]
+        model.get_layer(name).set_weights([weight.T, bias])
+    for index in (0, 1):
+        block = model.get_layer(f"block_{index}")
+        load_official(block, below(official, f"s4_layers.{index}."), minimal=True)
+        norm = below(official, f"norms.{index}.")
+        block.norm_layer.set_weights([norm["weight"], norm["bias"]])
 
 
-def assign(model, weights):
-    assert {v.path for v in model.trainable_variables} == set(weights)
-    for variable in model.trainable_variables:
-        variable.assign(weights[variable.path])
+def below(official, prefix):
+    return {k.removeprefix(prefix): v for k, v in official.items() if k.startswith(prefix)}
 
 
 @pytest.mark.training
@@ -99,10 +77,10 @@ def test_losses_of_80_steps_equal_those_of_the_official_training(name):
     if name == "s4d":
         rates = {k[3:]: record[k] for k in record.files if k.startswith("lr.")}
         model, optimizer = s4d_model(rates)
-        assign(model, s4d_weights(official))
+        load_s4d(model, official)
     else:
         model, optimizer = s5_model()
-        assign(model, s5_weights(official))
+        load_s5(model, official)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     pixels, labels = data["train_pixels"].astype("float32")[..., None] / 16, data["train_labels"]
 

@@ -5,8 +5,9 @@ from typing import Any
 
 import keras
 
-from keras_ssm.layers.gating import Gating
-from keras_ssm.layers.ssm import SSM, check_choice
+from keras_ssm.layers.arguments import check_choice
+from keras_ssm.layers.gating import GATINGS, Gating
+from keras_ssm.layers.ssm import SSM
 from keras_ssm.ops.complex import Tensor
 
 
@@ -66,12 +67,17 @@ class SSMBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        check_choice("gating", gating, GATINGS)
         if norm is not None:
             check_choice("norm", norm, ("layer", "batch"))
-        if not isinstance(ssm, SSM) or not ssm.return_sequences or ssm.return_state:
+        if not isinstance(ssm, SSM):
+            raise ValueError(f"`ssm` must be a DSS, S4D or S5 layer. Received: ssm={ssm!r}")
+        if not ssm.return_sequences or ssm.return_state or ssm.go_backwards:
+            # A reversed output would be added to the input of another time.
             raise ValueError(
-                "`ssm` must be a DSS, S4D or S5 layer with return_sequences=True and "
-                f"return_state=False. Received: ssm={ssm!r}"
+                "`ssm` must have return_sequences=True, return_state=False and "
+                f"go_backwards=False. Received: return_sequences={ssm.return_sequences}, "
+                f"return_state={ssm.return_state}, go_backwards={ssm.go_backwards}"
             )
         self.ssm = ssm
         self.gating = gating

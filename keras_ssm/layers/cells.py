@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import keras
 
+from keras_ssm.layers.arguments import check_size
 from keras_ssm.layers.dss import DSS
 from keras_ssm.layers.s4d import S4D
 from keras_ssm.layers.s5 import S5
-from keras_ssm.layers.ssm import check_size
 from keras_ssm.ops.complex import Tensor
 
 

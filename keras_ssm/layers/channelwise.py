@@ -4,7 +4,8 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.layers.ssm import SSM, Span, check_size, join_state, split_state
+from keras_ssm.layers.arguments import check_size
+from keras_ssm.layers.ssm import SSM, Span, join_state, split_state
 from keras_ssm.ops import channelwise, dss, masking
 from keras_ssm.ops.complex import Pair, Tensor, multiply
 from keras_ssm.ops.vandermonde import vandermonde

@@ -8,8 +8,9 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
+from keras_ssm.layers.arguments import check_choice, serialized_initialization
 from keras_ssm.layers.channelwise import ChannelwiseSSM
-from keras_ssm.layers.ssm import Recurrence, check_choice, serialized_initialization
+from keras_ssm.layers.ssm import Recurrence
 from keras_ssm.ops import dss
 from keras_ssm.ops.complex import Pair, Tensor, scale
 

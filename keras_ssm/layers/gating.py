@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssm.layers.ssm import check_choice
+from keras_ssm.layers.arguments import check_choice
 from keras_ssm.ops.complex import Tensor
 
 GATINGS = ("gelu", "dense", "glu", "full_glu", "half_glu1", "half_glu2")

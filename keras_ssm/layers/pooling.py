@@ -6,7 +6,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssm.layers.ssm import check_choice
+from keras_ssm.layers.arguments import check_choice
 from keras_ssm.ops.complex import Tensor
 
 

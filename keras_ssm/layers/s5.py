@@ -9,15 +9,8 @@ from keras import ops
 
 from keras_ssm import initializers
 from keras_ssm.backend import matmul
-from keras_ssm.layers.ssm import (
-    SSM,
-    Recurrence,
-    Span,
-    check_choice,
-    join_state,
-    serialized_initialization,
-    split_state,
-)
+from keras_ssm.layers.arguments import check_choice, serialized_initialization
+from keras_ssm.layers.ssm import SSM, Recurrence, Span, join_state, split_state
 from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply, powers, scale
 from keras_ssm.ops.discretization import DISCRETIZATIONS
 from keras_ssm.ops.scan import scan, varying_scan

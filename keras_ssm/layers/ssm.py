@@ -8,6 +8,7 @@ import numpy as np
 from keras import ops
 
 from keras_ssm import initializers
+from keras_ssm.layers.arguments import check_size
 from keras_ssm.ops import masking
 from keras_ssm.ops.complex import Pair, Tensor
 
@@ -398,22 +399,3 @@ def join_state(state: Pair) -> Tensor:
     """The inverse of `split_state`."""
     size = int(np.prod(state[0].shape[1:]))
     return ops.concatenate([ops.reshape(z, (-1, size)) for z in state], axis=-1)
-
-
-def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Raise ValueError unless `value` is one of `choices`."""
-    if value not in choices:
-        raise ValueError(f"`{name}` must be one of {sorted(choices)}. Received: {name}={value!r}")
-
-
-def check_size(name: str, value: Any) -> None:
-    """Raise ValueError unless `value` is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
-        raise ValueError(f"`{name}` must be a positive integer. Received: {name}={value!r}")
-
-
-def serialized_initialization(initialization: Any) -> Any:
-    """An `initialization` argument for a config: a name stays, an initializer is serialised."""
-    if isinstance(initialization, keras.initializers.Initializer):
-        return keras.saving.serialize_keras_object(initialization)
-    return initialization

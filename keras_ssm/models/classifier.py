@@ -6,7 +6,7 @@ from typing import Any
 import keras
 
 from keras_ssm.layers import DSS, S4D, S5, SequencePooling, SSMBlock
-from keras_ssm.layers.ssm import check_choice
+from keras_ssm.layers.arguments import check_choice
 
 LAYERS: dict[str, type] = {"dss": DSS, "s4d": S4D, "s5": S5}
 _GATINGS = {"dss": "dense", "s4d": "glu", "s5": "half_glu1"}
