@@ -1,9 +1,11 @@
 """The layer's one promise, as numbers: the same sequence in every way of running it.
 
 Each function returns the largest relative error of an equivalence. The tests
-assert them; `python tests/equivalences.py [LENGTH ...]` prints the table of the README.
+assert them; `python tests/equivalences.py [LENGTH ...]` prints the table of the README and
+`python tests/equivalences.py drift` the error after 100,000 steps.
 """
 
+import resource
 import sys
 
 import keras
@@ -12,7 +14,7 @@ from gradients import relative_error, value_and_gradients
 from keras import ops
 from state_cases import FEATURES, LAYERS, LONGEST, as_complex, built, loop
 
-from keras_ssm.layers import DSSCell, S4DCell, S5Cell
+from keras_ssm.layers import S4D, DSSCell, S4DCell, S5Cell
 
 CELLS = {"DSS": DSSCell, "S4D": S4DCell, "S5": S5Cell}
 CHUNKS = (1, 7, 64)
@@ -29,7 +31,7 @@ def relative(value, reference):
 
 
 def compiled(function):
-    """A function compiled by the backends that compile."""
+    """A function compiled by the backends that compile, and without gradients on torch."""
     if keras.backend.backend() == "jax":
         import jax
 
@@ -38,6 +40,10 @@ def compiled(function):
         import tensorflow as tf
 
         return tf.function(function)
+    if keras.backend.backend() == "torch":
+        import torch
+
+        return torch.no_grad()(function)
     return function
 
 
@@ -189,6 +195,32 @@ def drop_count(layer, state):
     return state[:, :-1] if layer.state_width % 2 else state
 
 
+def drift(steps):
+    """Error of slow modes stepped in float32, and memory grown meanwhile.
+
+    Returns:
+        The largest deviation from a float64 loop relative to the largest
+        output, and the growth of the process in KiB after the first 1000 steps.
+    """
+    layer = S4D(4, step_min=1e-4, step_max=1e-3)
+    layer.build((None, None, 2))
+    log_lam, B, C = (as_complex(z) for z in layer.recurrence())
+    D, lam, x = numpy(layer.D), np.exp(log_lam), np.zeros(log_lam.shape, complex)
+    step, state = compiled(layer.step), layer.get_initial_state(1)
+    u = np.random.default_rng(0).standard_normal((steps, 1, 2)).astype("float32") + 1
+    worst = largest = 0.0
+    for k in range(steps):
+        y, state = step(u[k], state)
+        x = lam * x + B * u[k, 0, :, None]
+        if k == 1000:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if k % 1000 == 999:
+            expected = (np.einsum("chn,hn->ch", C, x).real + D * u[k, 0]).reshape(-1)
+            worst = max(worst, float(np.max(np.abs(numpy(y)[0] - expected))))
+            largest = max(largest, float(np.max(np.abs(expected))))
+    return worst / largest, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+
+
 EQUIVALENCES = ("steps", "chunks", "rnn", "masked", "time_steps", "float64")
 LENGTHS = (1, 2, 3, 64, 100, 257, 1024)
 
@@ -212,4 +244,9 @@ def table(lengths):
 
 
 if __name__ == "__main__":
-    table([int(length) for length in sys.argv[1:]] or LENGTHS)
+    if sys.argv[1:] == ["drift"]:
+        keras.utils.set_random_seed(0)
+        error, grown = drift(100_000)
+        print(f"{keras.backend.backend()}: error {error:.1e}, memory grown by {grown} KiB")
+    else:
+        table([int(length) for length in sys.argv[1:]] or LENGTHS)

@@ -4,9 +4,12 @@ Errors are relative to the largest magnitude of an array. float32: 2e-5 for
 values, 2e-4 for gradients; float64: 1e-9, on the backends that have it.
 """
 
+import re
+
 import keras
 import numpy as np
 import pytest
+from equivalences import compiled
 from golden_cases import FLOAT64_ONLY, LOOSER, REFUSED, Case, names
 from gradients import relative_error, value_and_gradients
 from keras import ops
@@ -88,6 +91,47 @@ def test_values_and_gradients_equal_the_official(name, dtype):
             value = value[:, None]  # the untransposed module has a flat bias
         if not key.startswith("batch_stats"):  # moved by the call, and tested below
             np.testing.assert_array_equal(exported[key], value.astype(dtype), err_msg=key)
+
+
+# Where every case is compiled anew, those that differ in initial values are left to the others.
+CHEAP = BACKEND in ("torch", "numpy")
+STEPPED = [
+    c
+    for c in CASES
+    if {"step.y", "final_state"} & set(Case(c.values[0]).arrays)
+    and (CHEAP or not re.search("init_|Binit|normal|lr0|lr001|L64|L100|float64", c.id))
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), STEPPED)
+def test_steps_and_final_states_equal_the_official(name, dtype):
+    """S4D: the official step mode and `forward_state`; S5: the last state of the official scan."""
+    case = Case(name)
+    if case.config.get("bidirectional"):
+        with pytest.raises(ValueError, match="cannot step"):
+            case.build(dtype).step(case.sequence("u")[:, 0], None)
+        return
+    target, u = case.build(dtype), case.sequence("u").astype(dtype)
+    state = target.get_initial_state(len(u))
+    if "state0" in case.arrays:
+        state = pack(case.arrays["state0"]).astype(dtype)
+    step, y = compiled(target.step), []
+    start = state
+    for k in range(u.shape[1]):
+        y_k, state = step(u[:, k], state)
+        y.append(to_numpy(y_k))
+    found = {"step.y": np.stack(y, axis=1), "step.final_state": to_numpy(state)}
+    if case.glu_activation:
+        value, gate = np.split(found["step.y"], 2, axis=-1)
+        found["step.y"] = value / (1 + np.exp(-gate))
+    found["final_state"] = found["forward_state"] = found["step.final_state"]
+    for key in set(found) & set(case.arrays):
+        expected = case.sequence(key) if key == "step.y" else pack(case.arrays[key])
+        assert relative_error(found[key], expected) <= TOLERANCE[dtype], key
+    if CHEAP and "block" not in name:
+        whole = case.build(dtype, return_state=True)(u, initial_state=start)
+        final = pack(case.arrays.get("final_state", case.arrays.get("step.final_state")))
+        assert relative_error(to_numpy(whole[1]), final) <= TOLERANCE[dtype]
 
 
 @pytest.mark.training
