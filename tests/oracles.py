@@ -28,13 +28,13 @@ def scan(lam, b, x0):
 
 
 def convolve(u, kernel, backward_kernel=None):
-    """y[t] = sum_(s <= t) K[t - s] u[s] + sum_(s > t) K'[s - t - 1] u[s]."""
-    length = u.shape[-1]
-    y = np.zeros((u.shape[0], *kernel.shape))
+    """y[b, t, c, h] = sum_(s <= t) K[t - s] u[s] + sum_(s > t) K'[s - t - 1] u[s]."""
+    batch, length, _ = u.shape
+    y = np.zeros((batch, length, *kernel.shape[:2]), np.result_type(u, kernel, "float64"))
     for t in range(length):
         for s in range(length):
             if s <= t:
-                y[..., t] += kernel[None, ..., t - s] * u[:, None, :, s]
+                y[:, t] += kernel[..., t - s] * u[:, s, None]
             elif backward_kernel is not None:
-                y[..., t] += backward_kernel[None, ..., s - t - 1] * u[:, None, :, s]
-    return y
+                y[:, t] += backward_kernel[..., s - t - 1] * u[:, s, None]
+    return y.reshape(batch, length, -1)

@@ -3,7 +3,10 @@
 import importlib
 
 import keras
+import numpy as np
 import pytest
+from gradients import relative_error
+from keras import ops
 
 import keras_ssm.backend
 
@@ -12,3 +15,54 @@ def test_an_unsupported_backend_is_named_beside_the_supported_ones(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
     with pytest.raises(ValueError, match=r"jax, tensorflow, torch, numpy.*Received: .*'openvino'"):
         importlib.reload(keras_ssm.backend)
+
+
+def test_cosine_and_sine_keep_their_digits():
+    x = np.linspace(-1000, 1000, 100_001).astype("float32")
+    for found, exact in zip(
+        keras_ssm.backend.cos_sin(ops.convert_to_tensor(x)), (np.cos, np.sin), strict=True
+    ):
+        assert np.max(np.abs(ops.convert_to_numpy(found) - exact(x.astype("float64")))) < 2e-7
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="the others have an argument for precision"
+)
+def test_products_keep_float32_where_factors_are_rounded_to_tf32(monkeypatch):
+    """Simulated: a product that rounds its factors as a GPU does, to a relative 2^-11."""
+    import tensorflow as tf
+
+    from keras_ssm.backend import tensorflow as ours
+
+    exact = tf.matmul
+
+    def in_tf32(a, b):
+        rounded = [tf.bitcast(tf.bitcast(x, tf.int32) + (1 << 12), tf.float32) for x in (a, b)]
+        return exact(
+            *(
+                tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), -(1 << 13)), tf.float32)
+                for x in rounded
+            )
+        )
+
+    a, b = np.random.default_rng(0).standard_normal((2, 64, 64)).astype("float32")
+    expected = a.astype("float64") @ b
+    monkeypatch.setattr(tf, "matmul", in_tf32)
+    monkeypatch.setattr(ours, "rounds_to_tf32", lambda: False)
+    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b)), expected) > 1e-4
+    monkeypatch.setattr(ours, "rounds_to_tf32", lambda: True)
+    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b)), expected) < 1e-6
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "jax", reason="the others have no argument for precision"
+)
+def test_products_ask_for_full_precision_and_projections_do_not():
+    import jax
+
+    def precision(product):
+        text = jax.jit(product).lower(np.ones((2, 2), "f4"), np.ones((2, 2), "f4")).as_text()
+        return "HIGHEST" in text
+
+    assert precision(keras_ssm.backend.matmul)
+    assert not precision(keras_ssm.backend.project)

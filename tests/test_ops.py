@@ -53,14 +53,39 @@ def test_weighted_sum_equals_the_state_of_the_loop(length):
     assert relative_error(joined(x), oracles.weighted_sum(u, log_lam)) < 2e-6
 
 
+def in_chunks(b):
+    """A pair of (B, L, P) in the layout of the scan."""
+    parts = [ops.transpose(scan.to_chunks(z), (3, 0, 1, 2)) for z in b]
+    return ops.stack(parts, axis=1)
+
+
+def in_time(x, length):
+    """Back to a pair of (B, L, P)."""
+    return [scan.from_chunks(ops.transpose(x[:, k], (1, 2, 3, 0)), length) for k in (0, 1)]
+
+
+def block_scan(log_lam, b, x0=None, reverse=False):
+    start = None if x0 is None else ops.stack([ops.transpose(z) for z in x0], axis=1)
+    return in_time(scan.scan(log_lam, in_chunks(b), start, reverse), ops.shape(b[0])[1])
+
+
 @pytest.mark.parametrize("length", LENGTHS)
 @pytest.mark.parametrize("with_start", [False, True])
 def test_block_scan_equals_the_loop(length, with_start):
     rng = np.random.default_rng(0)
     log_lam, b, x0 = modes(rng, 5), complex_normal(rng, 2, length, 5), complex_normal(rng, 2, 5)
     start = pair(x0) if with_start else None
-    x = scan.scan(pair(log_lam), pair(b), start)
+    x = block_scan(pair(log_lam), pair(b), start)
     expected = oracles.scan(np.exp(log_lam), b, x0 if with_start else np.zeros_like(x0))
+    assert relative_error(joined(x), expected) < 5e-6
+
+
+@pytest.mark.parametrize("length", [1, 17, 257])
+def test_reverse_scan_is_the_scan_of_the_reversed_sequence(length):
+    rng = np.random.default_rng(0)
+    log_lam, b = modes(rng, 5), complex_normal(rng, 2, length, 5)
+    x = block_scan(pair(log_lam), pair(b), reverse=True)
+    expected = oracles.scan(np.exp(log_lam), b[:, ::-1], np.zeros((2, 5)))[:, ::-1]
     assert relative_error(joined(x), expected) < 5e-6
 
 
@@ -68,7 +93,7 @@ def test_block_scan_survives_a_growing_mode_as_long_as_the_sequence_does():
     log_lam = np.array([0.75 + 0.1j])  # e^75 after 100 steps; e^192 after 16 x 16
     b = np.zeros((1, 100, 1), complex)
     b[:, 0] = 1
-    x = scan.scan(pair(log_lam), pair(b))
+    x = block_scan(pair(log_lam), pair(b))
     expected = oracles.scan(np.exp(log_lam), b, np.zeros((1, 1)))
     assert relative_error(joined(x), expected) < 1e-4
     assert np.all(np.isfinite(joined(x)))
@@ -78,7 +103,7 @@ def test_block_scan_survives_a_growing_mode_as_long_as_the_sequence_does():
 @pytest.mark.parametrize("two_sided", [False, True])
 def test_convolution_equals_the_double_loop(length, two_sided):
     rng = np.random.default_rng(0)
-    u = rng.standard_normal((2, 3, length)).astype("float32")
+    u = rng.standard_normal((2, length, 3)).astype("float32")
     k = rng.standard_normal((2, 2, 3, length)).astype("float32")
     arguments = [u, k[0], k[1]] if two_sided else [u, k[0]]
     y = convolution.convolve(*(ops.convert_to_tensor(x) for x in arguments))
@@ -132,7 +157,7 @@ def test_phases_of_long_powers_keep_their_digits():
     im = (np.array([1e-3, 0.02, 0.3]) * np.pi).astype("float32")
     log_lam = 1j * im.astype("float64")
     k, stride = np.arange(256), 256
-    z = joined(powers(pair(log_lam), ops.cast(k, "float32"), stride=stride))
+    z = joined(powers(pair(log_lam), len(k), stride=stride))
     expected = np.exp(log_lam[:, None] * k * stride)
     assert np.max(np.abs(z - expected)) < 5e-6
 
@@ -140,7 +165,7 @@ def test_phases_of_long_powers_keep_their_digits():
 @pytest.mark.training
 @pytest.mark.parametrize("length", [1, 17, 100])
 def test_gradients_equal_finite_differences(length):
-    """Of the Vandermonde product, its transpose and the scan, along one random direction."""
+    """Of the Vandermonde product and its transpose, along one random direction."""
     rng = np.random.default_rng(0)
     log_lam, w = modes(rng, 3, 4), complex_normal(rng, 2, 3, 4)
     u = rng.standard_normal((2, 3, length))
@@ -150,19 +175,59 @@ def test_gradients_equal_finite_differences(length):
     def ours(re, im, w_re, w_im, u):
         K = vandermonde.vandermonde((w_re, w_im), (re, im), length)
         x = vandermonde.weighted_sum(u, (re, im))
-        s = scan.scan((re[0], im[0]), (w_re, w_im), None) if length > 1 else (w_re, w_im)
         total = ops.sum(K * ops.cast(gK, "float32")) + ops.sum(x[0] * ops.cast(gx.real, "float32"))
-        return total + ops.sum(x[1] * ops.cast(gx.imag, "float32")) + ops.sum(s[0] + 2 * s[1])
+        return total + ops.sum(x[1] * ops.cast(gx.imag, "float32"))
 
     def theirs(re, im, w_re, w_im, u):
         K = oracles.vandermonde(w_re + 1j * w_im, re + 1j * im, length)
         x = oracles.weighted_sum(u, re + 1j * im)
-        s = w_re + 1j * w_im
-        if length > 1:
-            s = oracles.scan(np.exp(re[0] + 1j * im[0]), s, np.zeros((2, 4)))
-        total = np.sum(K * gK) + np.sum(x.real * gx.real) + np.sum(x.imag * gx.imag)
-        return total + np.sum(s.real + 2 * s.imag)
+        return np.sum(K * gK) + np.sum(x.real * gx.real) + np.sum(x.imag * gx.imag)
 
+    assert_gradients_equal_differences(ours, theirs, arrays)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("length", [1, 50])
+def test_gradients_of_the_convolution_equal_finite_differences(length):
+    rng = np.random.default_rng(0)
+    g = rng.standard_normal((2, length, 6))
+    arrays = [rng.standard_normal((2, length, 3)), *rng.standard_normal((2, 2, 3, length))]
+
+    def ours(u, kernel, backward_kernel):
+        y = convolution.convolve(u, kernel, backward_kernel)
+        return ops.sum(y * ops.cast(g, "float32"))
+
+    def theirs(u, kernel, backward_kernel):
+        return np.sum(oracles.convolve(u, kernel, backward_kernel) * g)
+
+    assert_gradients_equal_differences(ours, theirs, arrays)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("length", [1, 17, 100])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_gradients_of_the_scan_equal_finite_differences(length, reverse):
+    rng = np.random.default_rng(0)
+    log_lam, b, x0 = modes(rng, 4), complex_normal(rng, 2, length, 4), complex_normal(rng, 2, 4)
+    g = complex_normal(rng, 2, length, 4)
+    x0 = np.zeros_like(x0) if reverse else x0
+    arrays = [log_lam.real, log_lam.imag, b.real, b.imag, x0.real, x0.imag]
+    direction = -1 if reverse else 1
+
+    def ours(re, im, b_re, b_im, x0_re=None, x0_im=None):
+        x = block_scan((re, im), (b_re, b_im), None if reverse else (x0_re, x0_im), reverse)
+        return ops.sum(x[0] * ops.cast(g.real, "float32") + x[1] * ops.cast(g.imag, "float32"))
+
+    def theirs(re, im, b_re, b_im, x0_re=0.0, x0_im=0.0):
+        b, start = (b_re + 1j * b_im)[:, ::direction], x0_re + 1j * x0_im
+        x = oracles.scan(np.exp(re + 1j * im), b, np.zeros((2, 4)) if reverse else start)
+        return np.sum((x[:, ::direction] * np.conj(g)).real)
+
+    assert_gradients_equal_differences(ours, theirs, arrays[:4] if reverse else arrays)
+
+
+def assert_gradients_equal_differences(ours, theirs, arrays):
+    rng = np.random.default_rng(1)
     value, _, gradients = value_and_gradients(ours, [], [a.astype("float32") for a in arrays])
     assert value == pytest.approx(theirs(*arrays), rel=1e-4, abs=1e-4)
     for i, gradient in enumerate(gradients):

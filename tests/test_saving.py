@@ -49,7 +49,7 @@ LAYERS = {
         bidirectional=True, **weight_options("W"), **COMMON,
     ),
     "dss-length": DSS(6, length=16),
-    "dss-backwards": DSS(6, kernel="exp", **BACKWARDS),
+    "dss-backwards": DSS(6, kernel="exp", method="chunk", **BACKWARDS),
     "s4d-bidirectional": S4D(
         6, initialization=["inv", "lin"], discretization="bilinear", n_ssm=2, channels=2,
         real_transform="softplus", imag_transform="softplus", step_transform="softplus",
@@ -57,7 +57,7 @@ LAYERS = {
     ),
     "s4d-length": S4D(6, discretization="dss", length=16),
     "s4d-backwards": S4D(
-        5, initialization="real", real_valued=True, **BACKWARDS
+        5, initialization="real", real_valued=True, method="fft", **BACKWARDS
     ),
     "s5-bidirectional": S5(
         6, blocks=2, initialization=Negative(), discretization="bilinear", bidirectional=True,

@@ -238,6 +238,25 @@ def test_stateful_batches_continue_each_other_in_predict(name, u):
         stateful(np.zeros((3, 10, FEATURES), "float32"))
 
 
+@pytest.mark.parametrize("name", ["S4D-zoh", "S5-zoh", "DSS-exp"])
+def test_time_steps_that_nothing_can_check_have_defined_results(name):
+    """A tensor's: zero keeps the state, NaN spoils what follows and nothing before."""
+    layer = built(name, return_state=True)
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((1, 20, FEATURES)).astype("float32")
+    state = rng.standard_normal((1, layer.state_width)).astype("float32")
+    zeros = ops.zeros((1, 20))
+    _, kept = layer(u, initial_state=state, time_steps=zeros)
+    assert relative(numpy(kept), state) <= 1e-6
+    spoilt = np.ones((1, 20), "float32")
+    spoilt[0, 17] = np.nan
+    y, last = layer(u, time_steps=ops.convert_to_tensor(spoilt))
+    finite = np.isfinite(numpy(y)).all(axis=(0, 2))
+    assert finite[:17].all()
+    assert not finite[17:].any()
+    assert not np.isfinite(numpy(last)).all()
+
+
 def test_cells_stack(u):
     cells = keras.layers.StackedRNNCells(
         [S5Cell(FEATURES, state_size=8), S4DCell(FEATURES, state_size=8)]

@@ -13,8 +13,22 @@ if keras.backend.backend() not in _SUPPORTED:
     )
 
 _module = importlib.import_module(f"keras_ssm.backend.{keras.backend.backend()}")
+accumulate = _module.accumulate
 arctan2 = _module.arctan2
 compiled = _module.compiled
+convolve = _module.convolve
+cos_sin = _module.cos_sin
+inner_product = _module.inner_product
 matmul = _module.matmul
+project = _module.project
 
-__all__ = ["arctan2", "compiled", "matmul"]
+__all__ = [
+    "accumulate",
+    "arctan2",
+    "compiled",
+    "convolve",
+    "cos_sin",
+    "inner_product",
+    "matmul",
+    "project",
+]

@@ -4,10 +4,12 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.layers.arguments import check_size
+from keras_ssm.layers.arguments import check_choice, check_size
+from keras_ssm.layers.method import METHODS, resolve
 from keras_ssm.layers.ssm import SSM, Span, join_state, split_state
-from keras_ssm.ops import channelwise, dss, masking
+from keras_ssm.ops import channelwise, chunked, dss, masking
 from keras_ssm.ops.complex import Pair, Tensor, multiply
+from keras_ssm.ops.convolution import convolve
 from keras_ssm.ops.vandermonde import vandermonde
 
 
@@ -44,16 +46,22 @@ class ChannelwiseSSM(SSM):
     def _state_width(self, width: int) -> int:
         return 2 * width * self.modes + (1 if self.uses_softmax else 0)
 
-    def _check_channels_and_length(self, channels: Any, length: Any) -> None:
+    def _set_options(self, channels: Any, length: Any, method: Any) -> None:
         check_size("channels", channels)
-        if length is None:
-            return
-        check_size("length", length)
-        if not self.uses_softmax:
+        check_choice("method", method, ("auto", *METHODS))
+        if length is not None:
+            check_size("length", length)
+            if not self.uses_softmax:
+                raise ValueError(
+                    "`length` normalises a softmax kernel; this kernel does not depend on the "
+                    f"length. Received: length={length}"
+                )
+        if method == "chunk" and self.uses_softmax:
             raise ValueError(
-                "`length` normalises a softmax kernel; this kernel does not depend on the length. "
-                f"Received: length={length}"
+                "method='chunk' goes from chunk to chunk by a recurrence, and a softmax kernel has "
+                "none that is free of the length. Received: method='chunk'"
             )
+        self.channels, self.length, self.method = channels, length, method
 
     def impulse_response(self, length: Tensor, rate: Any = None) -> Tensor:
         """The convolution kernel, without the skip: (channels, features, length).
@@ -73,29 +81,39 @@ class ChannelwiseSSM(SSM):
         if span.time_steps is not None:
             return self._varying_sequence(u, span, span.time_steps)
         length = ops.shape(u)[1]
-        kernel = self.impulse_response(length, span.rate)
-        y = channelwise.convolution(u, kernel, self.bidirectional)
-        if span.state is None and not return_state:
-            return y, None
         log_lam, B, C = self.recurrence(span.rate)
-        if span.state is not None:
-            y = y + channelwise.initial_state_response(span.state, log_lam, C, length)
+        if resolve(self.method, length) == "chunk":
+            head = vandermonde(multiply(C, B), log_lam, chunked.chunk_size(length))
+            heads, Cs = self._with_skip(head), self._directions(C)
+            y = chunked.convolve(u, heads, log_lam, B, Cs, span.state)
+        else:
+            kernel = vandermonde(multiply(C, B), log_lam, length)
+            y = convolve(u, *self._with_skip(kernel))
+            if span.state is not None:
+                y = y + channelwise.initial_state_response(span.state, log_lam, C, length)
         if not return_state:
             return y, None
         if span.where is not None:
             u, length = masking.align_right(u, span.where), span.where.counts
         return y, channelwise.final_state(u, log_lam, B, span.state, length)
 
+    def _with_skip(self, kernels: Tensor) -> list[Tensor]:
+        """The kernels of each direction; the skip is a weight at lag 0 of the first."""
+        D = ops.reshape(self.D, (self.channels, self.width, 1))
+        forward, *backward = self._directions(kernels)
+        first = forward[..., :1] + D
+        return [ops.concatenate([first, forward[..., 1:]], axis=-1), *backward]
+
     def _varying_sequence(self, u: Tensor, span: Span, time_steps: Tensor) -> tuple[Tensor, Any]:
         log_lam, B, C = self.recurrence(span.rate, time_steps[..., None, None])
-        C, C_backward = self._directions(C)
+        C, *C_backward = self._directions(C)
         x = channelwise.varying_states(u, log_lam, B, span.state)
-        y = channelwise.read(x, C)
+        y = channelwise.read(x, C) + self._skip(u)
         if self.bidirectional:
             x_backward = channelwise.varying_states(
                 ops.flip(u, axis=1), _reverse(log_lam), _reverse(B), None
             )
-            y = y + _from_the_next(channelwise.read(x_backward, C_backward))
+            y = y + _from_the_next(channelwise.read(x_backward, C_backward[0]))
         return y, (x[0][:, -1], x[1][:, -1])
 
     def _softmax_sequence(self, u: Tensor, span: Span, return_state: bool) -> tuple[Tensor, Any]:
@@ -104,16 +122,21 @@ class ChannelwiseSSM(SSM):
             raise ValueError(self._needs_length())
         system = self._softmax(span.rate, self._total(length))
         if span.time_steps is None:
-            return dss.softmax_sequence(
-                system, u, span.state, span.where, return_state, self.bidirectional
-            )
-        W, W_backward = self._directions(system.W)
+            kernels = self._with_skip(dss.softmax_kernel(system, length))
+            y = convolve(u, *kernels)
+            if span.state is not None:
+                y = y + dss.softmax_response(system, span.state, length)
+            if not return_state:
+                return y, None
+            return y, dss.softmax_final_state(system, u, span.state, span.where)
+        W, *W_backward = self._directions(system.W)
         y, state = dss.softmax_varying(system._replace(W=W), u, span.time_steps, span.state)
         if self.bidirectional:
-            u, time_steps = ops.flip(u, axis=1), ops.flip(span.time_steps, axis=1)
-            y_backward, _ = dss.softmax_varying(system._replace(W=W_backward), u, time_steps, None)
+            system = system._replace(W=W_backward[0])
+            u_reversed, time_steps = ops.flip(u, axis=1), ops.flip(span.time_steps, axis=1)
+            y_backward, _ = dss.softmax_varying(system, u_reversed, time_steps, None)
             y = y + _from_the_next(y_backward)
-        return y, state
+        return y + self._skip(u), state
 
     def _total(self, length: Tensor) -> Tensor:
         """The length a softmax is normalised over, for an input of `length` steps."""
@@ -126,10 +149,11 @@ class ChannelwiseSSM(SSM):
             )
         return self.length
 
-    def _directions(self, C: Pair) -> tuple[Pair, Pair]:
-        """C of the forward and, for a bidirectional layer, of the backward direction."""
-        forward = C[0][: self.channels], C[1][: self.channels]
-        return forward, (C[0][self.channels :], C[1][self.channels :])
+    def _directions(self, z: Any) -> list[Any]:
+        """The forward part of a tensor or pair (channels, ...) and, if there is one, the other."""
+        if isinstance(z, tuple):
+            return list(zip(*(self._directions(part) for part in z), strict=True))
+        return ops.split(z, 2, axis=0) if self.bidirectional else [z]
 
     def _step(
         self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
@@ -137,11 +161,12 @@ class ChannelwiseSSM(SSM):
         if self.uses_softmax:
             if self.length is None:
                 raise ValueError(self._needs_length())
-            return dss.softmax_step(self._softmax(rate, self.length), u, time_steps, state)
+            y, state = dss.softmax_step(self._softmax(rate, self.length), u, time_steps, state)
+            return y + self._skip(u), state
         steps = None if time_steps is None else time_steps[..., None]
         log_lam, B, C = self.recurrence(rate, steps)
         state = channelwise.step(u, log_lam, B, state)
-        return channelwise.read(state, C), state
+        return channelwise.read(state, C) + self._skip(u), state
 
     def _needs_length(self) -> str:
         return (

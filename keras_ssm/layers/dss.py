@@ -61,6 +61,10 @@ class DSS(ChannelwiseSSM):
         length: for `kernel="softmax"`: the length it is normalised over; None
             takes the input's. A state needs it given, and padding changes the
             output without it.
+        method: how whole sequences are computed; the numbers are the same.
+            `"fft"`: a convolution through the FFT. `"chunk"`: matrix products
+            over chunks of time, not for a softmax kernel. `"auto"`: whichever
+            is faster on this backend and device, see `keras_ssm.layers.method`.
         max_real: upper bound of Re Lambda of the clip kernels.
         W_initializer: initializer of W, shape (channels, features, N, 2);
             N(0, 1) for each part by default.
@@ -78,7 +82,10 @@ class DSS(ChannelwiseSSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * features * state_size), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps, for irregular sampling; None for ones.
+            in learned steps, for irregular sampling; None for ones. A NumPy
+            array is checked. In a tensor, 0 leaves the state as it is
+            (the kernels without scale add their input all the same), a negative
+            number runs time backwards, and NaN spreads to all that follows.
         rate: factor on all step sizes of this call; None takes the layer's.
         With `kernel="softmax"` the state has one number more, the time since
         its start, and `length` must be given; a mode with Re Lambda > 0 streams
@@ -116,6 +123,7 @@ class DSS(ChannelwiseSSM):
         separate_steps: bool = True,
         channels: int = 1,
         length: int | None = None,
+        method: str = "auto",
         max_real: float = 1e-4,
         W_initializer: Any = "standard_normal",
         W_regularizer: Any = None,
@@ -134,9 +142,7 @@ class DSS(ChannelwiseSSM):
         self.kernel = kernel
         self.initialization = initialization
         self.separate_steps = separate_steps
-        self._check_channels_and_length(channels, length)
-        self.channels = channels
-        self.length = length
+        self._set_options(channels, length, method)
         self.max_real = max_real
         self.W_initializer = initializers.get(W_initializer)
         self.W_regularizer = keras.regularizers.get(W_regularizer)
@@ -241,6 +247,7 @@ class DSS(ChannelwiseSSM):
             "separate_steps": self.separate_steps,
             "channels": self.channels,
             "length": self.length,
+            "method": self.method,
             "max_real": self.max_real,
             **self._weight_options("W"),
         }

@@ -46,6 +46,10 @@ class S4D(ChannelwiseSSM):
         channels: output channels C for each input channel.
         length: for `discretization="dss"`: the length its softmax is normalised
             over; None takes the input's. A state needs it given.
+        method: how whole sequences are computed; the numbers are the same.
+            `"fft"`: a convolution through the FFT. `"chunk"`: matrix products
+            over chunks of time, not for a softmax kernel. `"auto"`: whichever
+            is faster on this backend and device, see `keras_ssm.layers.method`.
         real_valued: real eigenvalues and weights.
         real_transform: map from the weight to -Re Lambda: `"exp"`, `"none"`,
             `"relu"`, `"sigmoid"` or `"softplus"`.
@@ -72,7 +76,10 @@ class S4D(ChannelwiseSSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * features * modes), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps, for irregular sampling; None for ones.
+            in learned steps, for irregular sampling; None for ones. A NumPy
+            array is checked. In a tensor, 0 leaves the state as it is, a
+            negative number runs time backwards, and NaN spreads to all that
+            follows.
         rate: factor on all step sizes of this call; None takes the layer's.
 
     Input shape:
@@ -107,6 +114,7 @@ class S4D(ChannelwiseSSM):
         n_ssm: int | None = None,
         channels: int = 1,
         length: int | None = None,
+        method: str = "auto",
         real_valued: bool = False,
         real_transform: str = "exp",
         imag_transform: str = "none",
@@ -139,9 +147,7 @@ class S4D(ChannelwiseSSM):
         self.initialization = initialization
         self.discretization = discretization
         self.n_ssm = n_ssm
-        self._check_channels_and_length(channels, length)
-        self.channels = channels
-        self.length = length
+        self._set_options(channels, length, method)
         self.real_valued = real_valued
         self.real_transform = real_transform
         self.imag_transform = imag_transform
@@ -249,6 +255,7 @@ class S4D(ChannelwiseSSM):
             "n_ssm": self.n_ssm,
             "channels": self.channels,
             "length": self.length,
+            "method": self.method,
             "real_valued": self.real_valued,
             "real_transform": self.real_transform,
             "imag_transform": self.imag_transform,

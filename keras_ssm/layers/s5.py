@@ -8,12 +8,13 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.backend import matmul
+from keras_ssm.backend import matmul, project
 from keras_ssm.layers.arguments import check_choice, serialized_initialization
 from keras_ssm.layers.ssm import SSM, Recurrence, Span, join_state, split_state
 from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply, powers, scale
 from keras_ssm.ops.discretization import DISCRETIZATIONS
-from keras_ssm.ops.scan import scan, varying_scan
+from keras_ssm.ops.scan import from_chunks, scan, to_chunks
+from keras_ssm.ops.varying_scan import varying_scan
 
 _PAPER_C = ("trunc_standard_normal", "lecun_normal", "complex_normal")
 _MAX_REAL = -1e-4
@@ -67,7 +68,10 @@ class S5(SSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * modes), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps, for irregular sampling; None for ones.
+            in learned steps, for irregular sampling; None for ones. A NumPy
+            array is checked. In a tensor, 0 leaves the state as it is, a
+            negative number runs time backwards, and NaN spreads to all that
+            follows.
         rate: factor on all step sizes of this call; None takes the layer's.
 
     Input shape:
@@ -223,40 +227,45 @@ class S5(SSM):
         Of the forward direction, for a bidirectional layer.
         """
         log_lam, B, C = self.recurrence(rate)
-        lam = powers(log_lam, ops.cast(ops.arange(length), self.parameter_dtype))  # (P, L)
+        lam = powers(log_lam, length)  # (P, L)
         x = multiply((B[0][..., None], B[1][..., None]), (lam[0][:, None], lam[1][:, None]))
         x = ops.reshape(ops.concatenate(x, axis=0), (2 * self.modes, -1))
         return ops.reshape(matmul(_real_form(C), x), (self.width, self.width, length))
 
     def _sequence(self, u: Tensor, span: Span, return_state: bool) -> tuple[Tensor, Any]:
-        if span.time_steps is None:
-            log_lam, B, _ = self.recurrence(span.rate)
-            Bu = _drive(u, B)
-            x = scan(log_lam, Bu, span.state)
-        else:
-            log_lam, gamma = self._discretized(span.rate, span.time_steps[..., None])
-            Bu = multiply(gamma, _drive(u, self._B()))
-            x = varying_scan(log_lam, Bu, span.state)
+        if span.time_steps is not None:
+            return self._varying_sequence(u, span, span.time_steps)
+        length = ops.shape(u)[1]
+        log_lam, B, _ = self.recurrence(span.rate)
+        Bu = _project(B, to_chunks(u))
+        x0 = None if span.state is None else ops.transpose(ops.stack(span.state), (2, 0, 1))
+        x = scan(log_lam, Bu, x0)
+        y = _read_chunks(x, self._output(self.C))
+        if self.bidirectional:
+            x_backward = scan(log_lam, Bu, reverse=True)
+            y = y + _read_chunks(x_backward, self._output(self.C_backward))
+        y = from_chunks(y, length) + self._skip(u)
+        return y, self._last(_in_time(x, length), span) if return_state else None
+
+    def _varying_sequence(self, u: Tensor, span: Span, time_steps: Tensor) -> tuple[Tensor, Any]:
+        log_lam, gamma = self._discretized(span.rate, time_steps[..., None])
+        Bu = multiply(gamma, _drive(u, self._B()))
+        x = varying_scan(log_lam, Bu, span.state)
         y = _read(x, self._output(self.C))
         if self.bidirectional:
-            reversed_Bu = _reverse(Bu)
-            if span.time_steps is None:
-                x_backward = _reverse(scan(log_lam, reversed_Bu))
-            else:
-                x_backward = _reverse(varying_scan(_reverse(log_lam), reversed_Bu))
+            x_backward = _reverse(varying_scan(_reverse(log_lam), _reverse(Bu)))
             y = y + _read(x_backward, self._output(self.C_backward))
-        return y, self._last(x, span) if return_state else None
+        return y + self._skip(u), (x[0][:, -1], x[1][:, -1])
 
-    def _last(self, x: Pair, span: Span) -> Pair:
-        """The state after the last valid step of every row."""
-        if span.where is None or span.time_steps is not None:
-            return x[0][:, -1], x[1][:, -1]  # compacted steps of duration 0 keep the state
-        start = span.state or tuple(ops.zeros_like(z[:, 0]) for z in x)
+    def _last(self, x: Tensor, span: Span) -> Pair:
+        """The state after the last valid step of every row of x (B, L, 2 P)."""
+        if span.where is None:
+            return split_state(x[:, -1], (self.modes,))
+        start = ops.zeros_like(x[:, 0]) if span.state is None else join_state(span.state)
         index = ops.reshape(span.where.counts, (-1, 1, 1))
-        with_start = (
-            ops.concatenate([s[:, None], z], axis=1) for s, z in zip(start, x, strict=True)
-        )
-        return tuple(ops.take_along_axis(z, index, axis=1)[:, 0] for z in with_start)
+        with_start = ops.concatenate([start[:, None], x], axis=1)
+        last = ops.take_along_axis(with_start, index, axis=1)[:, 0]
+        return split_state(last, (self.modes,))
 
     def _step(
         self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
@@ -266,7 +275,7 @@ class S5(SSM):
         change = multiply(expm1(log_lam), state)
         # The increment is rounded, not lam itself: slow modes keep their length.
         state = tuple(x + (dx + b) for x, dx, b in zip(state, change, Bu, strict=True))
-        return _read(state, self._output(self.C)), state
+        return _read(state, self._output(self.C)) + self._skip(u), state
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -282,17 +291,40 @@ class S5(SSM):
 
 def _drive(u: Tensor, B: Pair) -> Pair:
     """B u for u (..., H) and B (P, H)."""
-    return tuple(ops.split(matmul(u, ops.transpose(ops.concatenate(B, axis=0))), 2, axis=-1))
+    return tuple(ops.split(project(u, ops.concatenate(B, axis=0), transpose_b=True), 2, axis=-1))
 
 
 def _read(x: Pair, C: Pair) -> Tensor:
     """Re(C x) for states (..., P) and C (H, P)."""
-    return matmul(ops.concatenate(x, axis=-1), ops.transpose(_real_form(C)))
+    return project(ops.concatenate(x, axis=-1), _real_form(C), transpose_b=True)
 
 
 def _real_form(C: Pair) -> Tensor:
     """[Re C, -Im C], which reads Re(C x) from [Re x; Im x]."""
     return ops.concatenate([C[0], -C[1]], axis=-1)
+
+
+def _project(B: Pair, u: Tensor) -> Tensor:
+    """B u for B (P, H) and u (Q, B, M, H), in the layout of the scan."""
+    Q, batch, M, H = ops.shape(u)
+    matrix = ops.reshape(ops.stack(B, axis=1), (-1, H))
+    projected = project(matrix, ops.reshape(u, (-1, H)), transpose_b=True)
+    return ops.reshape(projected, (-1, 2, Q, batch, M))
+
+
+def _read_chunks(x: Tensor, C: Pair) -> Tensor:
+    """Re(C x) as (Q, B, M, H) for states in the layout of the scan and C (H, P)."""
+    P, _, Q, batch, M = ops.shape(x)
+    matrix = ops.reshape(ops.stack([C[0], -C[1]], axis=-1), (-1, 2 * P))
+    y = project(ops.reshape(x, (2 * P, -1)), matrix, transpose_a=True, transpose_b=True)
+    return ops.reshape(y, (Q, batch, M, C[0].shape[0]))
+
+
+def _in_time(x: Tensor, length: Tensor) -> Tensor:
+    """States in the layout of the scan as (B, L, 2 P), real parts first."""
+    P, _, Q, batch, M = ops.shape(x)
+    x = ops.reshape(ops.transpose(x, (2, 3, 4, 1, 0)), (Q, batch, M, 2 * P))
+    return from_chunks(x, length)
 
 
 def _reverse(z: Pair) -> Pair:

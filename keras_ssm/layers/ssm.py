@@ -48,7 +48,7 @@ class SSM(keras.layers.Layer):
     - `_state_width(width)`, the size of one sequence's flat state, and
       `_unpack_state`, `_pack_state`;
     - `_sequence(u, span, return_state)`, from (B, L, H) to (B, L, F) and the
-      final state, without the skip;
+      final state;
     - `_step(u, state, time_steps, rate)`, the same for one step.
 
     Parameters are real and float32 whatever the dtype policy (float64 under a
@@ -235,7 +235,6 @@ class SSM(keras.layers.Layer):
         state = self._starting_state(initial_state, ops.shape(u)[0])
         span = Span(state, time_steps, self.rate if rate is None else rate, where)
         y, state = self._sequence(u, span, self.return_state or self.stateful)
-        y = y + ops.reshape(u[:, :, None] * self._skip(), ops.shape(y))
         if where is not None:
             y = masking.expand(y, where, mask, self.zero_output_for_mask)
         if self.stateful:
@@ -245,9 +244,10 @@ class SSM(keras.layers.Layer):
         y = ops.cast(y, self.compute_dtype)
         return (y, self._pack_state(state)) if self.return_state else y
 
-    def _skip(self) -> Tensor:
-        """D as (C, H)."""
-        return ops.reshape(self.D, (-1, self.width))
+    def _skip(self, u: Tensor) -> Tensor:
+        """D u for u (..., H): (..., C H)."""
+        D = ops.reshape(self.D, (-1, self.width))
+        return ops.reshape(u[..., None, :] * D, (*ops.shape(u)[:-1], D.shape[0] * self.width))
 
     def _steps_like(self, name: str, value: Tensor, u: Tensor) -> Tensor:
         """Check that `value` has one entry for every step."""
@@ -304,7 +304,6 @@ class SSM(keras.layers.Layer):
             time_steps = ops.reshape(ops.cast(time_steps, self.parameter_dtype), (-1, 1))
         unpacked = self._unpack_state(self._checked_state(state))
         y, unpacked = self._step(u, unpacked, time_steps, self.rate if rate is None else rate)
-        y = y + ops.reshape(u[:, None] * self._skip(), ops.shape(y))
         return ops.cast(y, self.compute_dtype), self._pack_state(unpacked)
 
     # State.

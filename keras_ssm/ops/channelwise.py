@@ -7,26 +7,8 @@ of (C, H, N); with steps that vary in time, `log_lam` and B are (B, L, H, N).
 from keras import ops
 
 from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply
-from keras_ssm.ops.convolution import convolve
-from keras_ssm.ops.scan import varying_scan
 from keras_ssm.ops.vandermonde import vandermonde, weighted_sum
-
-
-def convolution(u: Tensor, kernel: Tensor, bidirectional: bool) -> Tensor:
-    """The sequence map of a stack of kernels, from a zero state.
-
-    Args:
-        u: tensor (B, L, H).
-        kernel: tensor (C, H, L), or (2 C, H, L) with the backward kernels in
-            the second half.
-        bidirectional: whether there are backward kernels.
-
-    Returns:
-        Tensor (B, L, C H), the output channels of a kernel set side by side.
-    """
-    u = ops.transpose(u, (0, 2, 1))
-    kernels = ops.split(kernel, 2, axis=0) if bidirectional else [kernel]
-    return _merge_channels(convolve(u, *kernels))
+from keras_ssm.ops.varying_scan import varying_scan
 
 
 def initial_state_response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) -> Tensor:

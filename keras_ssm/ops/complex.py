@@ -5,6 +5,8 @@ from typing import Any
 
 from keras import ops
 
+from keras_ssm.backend import cos_sin, matmul
+
 Tensor = Any
 Pair = tuple[Tensor, Tensor]
 
@@ -40,14 +42,17 @@ def square_abs(z: Pair) -> Tensor:
 def exp(z: Pair) -> Pair:
     """exp(z)."""
     radius = ops.exp(z[0])
-    return radius * ops.cos(z[1]), radius * ops.sin(z[1])
+    cos, sin = cos_sin(z[1])
+    return radius * cos, radius * sin
 
 
 def expm1(z: Pair) -> Pair:
     """exp(z) - 1 without the cancellation of the plain form at small z."""
-    half_sine = ops.sin(z[1] / 2)
-    re = ops.expm1(z[0]) * ops.cos(z[1]) - 2 * half_sine * half_sine
-    return re, ops.exp(z[0]) * ops.sin(z[1])
+    # cos y - 1 = -2 sin(y / 2)^2, and both functions follow from those of the half angle.
+    half_cos, half_sin = cos_sin(z[1] / 2)
+    versine = 2 * half_sin * half_sin
+    re = ops.expm1(z[0]) * (1 - versine) - versine
+    return re, ops.exp(z[0]) * 2 * half_sin * half_cos
 
 
 def expm1_ratio(z: Pair) -> Pair:
@@ -60,9 +65,32 @@ def expm1_ratio(z: Pair) -> Pair:
     return ops.where(at_zero, ops.ones_like(re), re), im
 
 
-def powers(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
-    """Integer powers ``exp(k * stride * log_lam)`` of shape S + K, see `multiples`."""
-    return exp(multiples(log_lam, k, stride))
+def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
+    """The powers ``exp(k * stride * log_lam)`` for k = 0 .. count - 1, of shape S + (count,).
+
+    The gradient is the power's own, k conj(z) g, and needs no exponential again.
+
+    Args:
+        log_lam: pair of tensors of any shape S.
+        count: an integer, or a scalar tensor in a graph of unknown length.
+        stride: whole factor of the exponents.
+    """
+
+    @ops.custom_gradient
+    def run(re: Tensor, im: Tensor) -> Any:
+        k = ops.cast(ops.arange(count), re.dtype)
+        z = ops.stack(exp(multiples((re, im), k, stride)))
+
+        def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
+            g = arguments[0] if upstream is None else upstream
+            products = multiply((g[0], g[1]), conj((z[0], z[1])))
+            exponents = ops.reshape(k * stride, (-1, 1))
+            return tuple(matmul(x, exponents)[..., 0] for x in products)
+
+        return z, gradient
+
+    z = run(*log_lam)
+    return z[0], z[1]
 
 
 def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:

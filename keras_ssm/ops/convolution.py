@@ -2,37 +2,35 @@
 
 from keras import ops
 
-from keras_ssm.ops.complex import Tensor, multiply
+from keras_ssm import backend
+from keras_ssm.ops.complex import Tensor
 
 
 def convolve(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
     """Causal convolution, plus an anti-causal one that starts at the next sample.
 
-        y[b, c, h, t] = sum_(s <= t) K[c, h, t - s] u[b, h, s]
-                      + sum_(s > t)  K'[c, h, s - t - 1] u[b, h, s]
+        y[b, t, c, h] = sum_(s <= t) K[c, h, t - s] u[b, s, h]
+                      + sum_(s > t)  K'[c, h, s - t - 1] u[b, s, h]
 
     The second sum is the convention of the DSS and S4 code: the present sample
     is seen by the forward kernel alone.
 
     Args:
-        u: tensor (B, H, L).
+        u: tensor (B, L, H).
         kernel: tensor (C, H, L).
         backward_kernel: tensor (C, H, L) or None.
 
     Returns:
-        Tensor (B, C, H, L).
+        Tensor (B, L, C H), the output channels of a kernel set side by side.
     """
-    length = ops.shape(u)[-1]
+    length = ops.shape(u)[1]
     n = fft_length(2 * length)
     if backward_kernel is not None:
         # K'[j] acts at lag -(1 + j), which is index n - 1 - j of a cyclic kernel.
         gap = n - 2 * length
         backward = ops.pad(ops.flip(backward_kernel, axis=-1), ((0, 0), (0, 0), (gap, 0)))
         kernel = ops.concatenate([kernel, backward], axis=-1)
-    u_f = ops.rfft(u, fft_length=n)
-    k_f = ops.rfft(kernel, fft_length=n)
-    y_f = multiply((u_f[0][:, None], u_f[1][:, None]), k_f)
-    return ops.irfft(y_f, fft_length=n)[..., :length]
+    return backend.convolve(u, kernel, n)
 
 
 def fft_length(minimum: Tensor) -> Tensor:

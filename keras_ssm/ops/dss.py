@@ -12,8 +12,8 @@ from keras import ops
 from keras_ssm.ops import channelwise
 from keras_ssm.ops.complex import Pair, Tensor, conj, exp, expm1, multiply, scale, square_abs
 from keras_ssm.ops.masking import Compaction, align_right
-from keras_ssm.ops.scan import varying_scan
 from keras_ssm.ops.vandermonde import vandermonde, weighted_sum
+from keras_ssm.ops.varying_scan import varying_scan
 
 EPSILON = 1e-7
 
@@ -79,23 +79,12 @@ def softmax_kernel(system: Softmax, length: Tensor) -> Tensor:
     return ahead + ops.flip(behind, axis=-1)
 
 
-def softmax_sequence(
-    system: Softmax,
-    u: Tensor,
-    state: SoftmaxState | None,
-    where: Compaction | None,
-    return_state: bool,
-    bidirectional: bool,
-) -> tuple[Tensor, SoftmaxState | None]:
-    """Output (B, L, C H) and final state for constant steps."""
-    length = ops.shape(u)[1]
-    y = channelwise.convolution(u, softmax_kernel(system, length), bidirectional)
-    if state is not None:
-        y = y + _state_response(system, state, length)
-    if not return_state:
-        return y, None
+def softmax_final_state(
+    system: Softmax, u: Tensor, state: SoftmaxState | None, where: Compaction | None
+) -> SoftmaxState:
+    """The state after constant steps over u (B, L, H), compacted if `where` is given."""
     start = zero_state(u, system.log_lam) if state is None else state
-    counts = length if where is None else where.counts
+    counts = ops.shape(u)[1] if where is None else where.counts
     u_right = u if where is None else align_right(u, where)
     B = multiply(expm1(system.log_lam), system.reciprocal)
     forward = channelwise.final_state(u_right, system.log_lam, B, start.x, counts)
@@ -105,10 +94,11 @@ def softmax_sequence(
     added = multiply(multiply(B, delay), series)
     backward = start.x[0] + added[0], start.x[1] + added[1]
     counts = ops.reshape(ops.cast(counts, u.dtype), (-1, 1))
-    return y, SoftmaxState(_choose(system, forward, backward), start.elapsed + counts)
+    return SoftmaxState(_choose(system, forward, backward), start.elapsed + counts)
 
 
-def _state_response(system: Softmax, state: SoftmaxState, length: Tensor) -> Tensor:
+def softmax_response(system: Softmax, state: SoftmaxState, length: Tensor) -> Tensor:
+    """What a state before a sequence adds to its output: (B, L, C H)."""
     log_lam, backwards, W = system.log_lam, system.backwards, system.W
     ahead = multiply(exp(log_lam), scale(state.x, 1 - backwards))
     y_ahead = channelwise.response(ahead, log_lam, W, length)

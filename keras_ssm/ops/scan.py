@@ -1,10 +1,13 @@
-"""The linear recurrence: with constant steps by matrix products, with varying steps by doubling.
+"""The linear recurrence with constant steps, x_k = lam x_(k-1) + b_k, by matrix products.
 
-Constant steps: time is cut into chunks of Q steps. Inside a chunk the
-recurrence is one product with the triangular matrix of powers lam^(j - i); the
-states at the chunk ends obey the same recurrence with lam^Q, and are found by
-the same routine. All work is batched matrix products over real pairs, log_Q(L)
-levels deep.
+Time is cut into M chunks of Q steps. Inside a chunk the recurrence is a product
+with the triangular matrix of powers lam^(i - j); the states at the chunk ends
+obey the same recurrence with lam^Q, and are found by the same routine, log_Q(L)
+levels deep. All work is real matrix products, one for every mode.
+
+Arrays are kept as (P, 2, Q, B, M): modes, real and imaginary part, step in the
+chunk, batch, chunk. In this layout the products need no copies: a projection of
+(Q, B, M, H) by a (2P, H) matrix makes it, and one by (H, 2P) reads it.
 """
 
 from typing import Any
@@ -12,164 +15,180 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_ssm.backend import matmul
-from keras_ssm.ops.complex import (
-    Pair,
-    Tensor,
-    conj,
-    exp,
-    expm1,
-    multiples,
-    multiply,
-    powers,
-    scale,
-)
+from keras_ssm.backend import accumulate, inner_product, matmul
+from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply, scale
 
-_CHUNK = 16
+CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
 _UNKNOWN_LENGTH_LEVELS = 4
-# The same for doublings: 2^20 steps.
-_UNKNOWN_LENGTH_DOUBLINGS = 20
 
 
-def scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
-    """x_k = lam x_(k-1) + b_k for all k, with x_(-1) = x0 (zero when None).
+def to_chunks(u: Tensor) -> Tensor:
+    """(B, L, H) to (Q, B, M, H), with zeros behind the last step."""
+    B, length, H = ops.shape(u)
+    size = _chunk_size(length, CHUNK)
+    u = _padded(u, 1, CHUNK)
+    return ops.transpose(ops.reshape(u, (B, -1, size, H)), (2, 0, 1, 3))
+
+
+def from_chunks(y: Tensor, length: Tensor) -> Tensor:
+    """(Q, B, M, F) to (B, L, F)."""
+    Q, B, M, F = ops.shape(y)
+    return ops.reshape(ops.transpose(y, (1, 2, 0, 3)), (B, M * Q, F))[:, :length]
+
+
+def scan(log_lam: Pair, b: Tensor, x0: Tensor | None = None, reverse: bool = False) -> Tensor:
+    """x_k = lam x_(k-1) + b_k for all k, with x_(-1) = x0.
+
+    The gradient is the same recurrence in the other direction, so that nothing
+    but the states is kept for it.
 
     Args:
         log_lam: pair of (P,).
-        b: pair of (B, L, P).
-        x0: pair of (B, P) or None.
+        b: tensor (P, 2, Q, B, M).
+        x0: tensor (P, 2, B), or None for zero.
+        reverse: run from the last step to the first, starting from zero.
 
     Returns:
-        Pair of (B, L, P), the states.
+        Tensor (P, 2, Q, B, M), the states.
     """
-    b_re, b_im = (ops.transpose(z, (2, 0, 1)) for z in b)  # (P, B, L)
     if x0 is None:
-        start_re = start_im = ops.zeros_like(b_re[:, :, :1])
+        x0 = ops.zeros_like(b[:, :, 0, :, 0])
+    return (_reverse_scan if reverse else _forward_scan)(*log_lam, b, x0)
+
+
+def _differentiable(reverse: bool) -> Any:
+    first, last = (-1, 0) if reverse else (0, -1)
+    later, earlier = slice(1, None), slice(None, -1)
+    if reverse:
+        later, earlier = earlier, later
+
+    @ops.custom_gradient
+    def run(log_re: Tensor, log_im: Tensor, b: Tensor, x0: Tensor) -> Any:
+        x = _scan((log_re, log_im), b, x0, reverse, _UNKNOWN_LENGTH_LEVELS)
+
+        def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
+            # g_k = dx_k + conj(lam) g_(k+1); then db = g, dx0 = conj(lam) g_0 and
+            # dlog lam = conj(lam) sum_k g_k conj(x_(k-1)).
+            dx = arguments[0] if upstream is None else upstream
+            conj_lam = exp((log_re, -log_im))
+            zero = ops.zeros_like(x0)
+            g = _scan((log_re, -log_im), dx, zero, not reverse, _UNKNOWN_LENGTH_LEVELS)
+            inside = _inner_product(g[:, :, later], x[:, :, earlier])
+            before = _carries(x0, _all_but_the_last(x[:, :, last], reverse), reverse)
+            across = _inner_product(g[:, :, first], before)
+            d_lam = inside[0] + across[0], inside[1] + across[1]
+            g_first = g[:, :, first, :, first]
+            dx0 = multiply(
+                (conj_lam[0][:, None], conj_lam[1][:, None]), (g_first[:, 0], g_first[:, 1])
+            )
+            return (*multiply(conj_lam, d_lam), g, ops.stack(dx0, axis=1))
+
+        return x, gradient
+
+    return run
+
+
+_forward_scan, _reverse_scan = _differentiable(False), _differentiable(True)
+
+
+def _scan(log_lam: Pair, b: Tensor, start: Tensor, reverse: bool, levels: int) -> Tensor:
+    """The scan without its gradient."""
+    P, _, Q, B, M = ops.shape(b)
+    table, ends, change = _matrices(log_lam, Q, reverse)
+    b = ops.reshape(b, (P, 2 * Q, -1))
+    if levels == 0 and not isinstance(M, int):
+        carry = start[..., None]
     else:
-        start_re, start_im = (ops.transpose(z, (1, 0))[..., None] for z in x0)
-    x = _scan(log_lam, (b_re, b_im), (start_re, start_im), _UNKNOWN_LENGTH_LEVELS)
-    return tuple(ops.transpose(z, (1, 2, 0)) for z in x)
+        ends = ops.reshape(matmul(ends, b), (P, 2, B, M))
+        log_chunk = scale(log_lam, Q)
+        carry = before_chunks(
+            ends, start, reverse, lambda b: _scan(log_chunk, b, start, reverse, levels - 1), Q
+        )
+    carry = ops.reshape(carry, (P, 2, -1))
+    # The change of the carry is rounded, and not lam, so that slow modes do not drift.
+    kept = ops.reshape(ops.tile(carry[:, :, None], (1, 1, Q, 1)), (P, 2 * Q, -1))
+    return ops.reshape(accumulate(kept, (change, carry), (table, b)), (P, 2, Q, B, M))
 
 
-def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
-    """The scan in the layout (P, B, L), with x_(-1) of shape (P, B, 1)."""
-    P, B, length = ops.shape(b[0])
-    known = isinstance(length, int)
-    if (known and length <= _CHUNK) or (not known and levels == 0):
-        size = length if known else _CHUNK
-        return tuple(z[..., :length] for z in _chunk_states(log_lam, _pad(b, size), start, size))
-    padded = _pad(b, _CHUNK)
-    chunks = tuple(ops.reshape(z, (P, -1, _CHUNK)) for z in padded)  # (P, B M, Q)
-    lam = powers(log_lam, _CHUNK - 1 - _arange(_CHUNK, log_lam))
-    last = _real_form(tuple(z[..., None] for z in lam))  # (P, 2Q, 2)
-    products = matmul(ops.concatenate(chunks, axis=-1), last)
-    ends = ops.reshape(products[..., 0], (P, B, -1)), ops.reshape(products[..., 1], (P, B, -1))
+def before_chunks(ends: Tensor, start: Tensor, reverse: bool, run: Any, size: int) -> Tensor:
+    """The state before every chunk.
+
+    Args:
+        ends: tensor (P, 2, B, M), what the inputs of a chunk add at its end.
+        start: tensor (P, 2, B), the state before all chunks.
+        reverse: whether chunks follow each other backwards in time.
+        run: the scan over chunks, for a layout of (P, 2, Q, B, M).
+        size: Q of that layout, at most.
+
+    Returns:
+        Tensor (P, 2, B, M).
+    """
+    P, _, B, M = ops.shape(ends)
+    known = isinstance(M, int)
+    if known and M == 1:
+        return start[..., None]
     if known:
         # Nothing follows the last chunk: its end, padding included, would only risk an overflow.
-        ends = ends[0][..., :-1], ends[1][..., :-1]
-    after = _scan(scale(log_lam, _CHUNK), ends, start, levels - 1)
-    count = ops.shape(padded[0])[-1] // _CHUNK
-    carries = tuple(
-        ops.reshape(ops.concatenate([s, z], axis=-1)[..., :count], (P, -1, 1))
-        for s, z in zip(start, after, strict=True)
-    )
-    x = _chunk_states(log_lam, chunks, carries, _CHUNK)
-    return tuple(ops.reshape(z, (P, B, -1))[..., :length] for z in x)
+        ends = _all_but_the_last(ends, reverse)
+    length = ops.shape(ends)[-1]
+    blocks = ops.reshape(_padded(ends, 3, size), (P, 2, B, -1, _chunk_size(length, size)))
+    after = ops.transpose(run(ops.transpose(blocks, (0, 1, 4, 2, 3))), (0, 1, 3, 4, 2))
+    after = ops.reshape(after, (P, 2, B, -1))[..., :length]
+    return _carries(start, after if known else _all_but_the_last(after, reverse), reverse)
 
 
-def _chunk_states(log_lam: Pair, b: Pair, carry: Pair, size: int) -> Pair:
-    """States inside chunks: b of (P, G, Q), carry of (P, G, 1)."""
-    exponents = multiples(log_lam, _arange(size + 1, log_lam))  # (P, Q + 1)
-    lag = np.arange(size) - np.arange(size)[:, None]  # target - source
-    later = ops.convert_to_tensor(np.maximum(lag, 0))
+def _all_but_the_last(ends: Tensor, reverse: bool) -> Tensor:
+    return ends[..., 1:] if reverse else ends[..., :-1]
+
+
+def _carries(start: Tensor, ends: Tensor, reverse: bool) -> Tensor:
+    """The states before the chunks: `start` (P, 2, B) and the ends of all but the last one."""
+    parts = [start[..., None], ends]
+    return ops.concatenate(parts[::-1] if reverse else parts, axis=-1)
+
+
+def _matrices(log_lam: Pair, size: int, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Of a chunk: from inputs to states, from inputs to its end, from the carry to what it adds."""
+    exponents = multiples(log_lam, ops.cast(ops.arange(size + 1), log_lam[0].dtype))  # (P, Q + 1)
+    lam = exp(exponents)
+    steps = np.arange(size)
+    lag = steps[:, None] - steps  # target - source
+    rest = steps[::-1]  # from a source to the end
+    if reverse:
+        lag, rest = -lag, steps
+    triangle = ops.convert_to_tensor(np.maximum(lag, 0))
     table = tuple(
-        ops.where(lag >= 0, ops.take(z, later, axis=1), ops.zeros_like(z[:, :1, None]))
-        for z in exp(exponents)
+        ops.where(lag >= 0, ops.take(z, triangle, axis=1), ops.zeros_like(z[:, :1, None]))
+        for z in lam
     )
-    # What the carry changes by: rounding that, and not lam, keeps slow modes from drifting.
-    change = expm1((exponents[0][:, 1:], exponents[1][:, 1:]))
-    rows = tuple(
-        ops.concatenate([t, c[:, None]], axis=1) for t, c in zip(table, change, strict=True)
-    )
-    source = [ops.concatenate([z, c], axis=-1) for z, c in zip(b, carry, strict=True)]
-    x = matmul(ops.concatenate(source, axis=-1), _real_form(rows))
-    return x[..., :size] + carry[0], x[..., size:] + carry[1]
+    ends = tuple(ops.take(z, ops.convert_to_tensor(rest), axis=1)[:, None] for z in lam)
+    since = ops.convert_to_tensor(size - rest)  # from the carry to a target
+    change = tuple(ops.take(z, since, axis=1)[..., None] for z in expm1(exponents))
+    return _real_form(table), _real_form(ends), _real_form(change)
 
 
 def _real_form(z: Pair) -> Tensor:
-    """The real matrix of a complex product from the right: [[Re, Im], [-Im, Re]]."""
-    top = ops.concatenate([z[0], z[1]], axis=-1)
-    bottom = ops.concatenate([-z[1], z[0]], axis=-1)
-    return ops.concatenate([top, bottom], axis=1)
+    """The real matrix of a complex one: [[Re, -Im], [Im, Re]]."""
+    re, im = z
+    rows = [ops.concatenate([re, -im], axis=-1), ops.concatenate([im, re], axis=-1)]
+    return ops.concatenate(rows, axis=-2)
 
 
-def _pad(b: Pair, size: int) -> Pair:
-    padding = -ops.shape(b[0])[-1] % size
-    return tuple(ops.pad(z, ((0, 0), (0, 0), (0, padding))) for z in b)
+def _padded(x: Tensor, axis: int, size: int) -> Tensor:
+    """Zeros behind the last step, so that chunks are whole."""
+    length = ops.shape(x)[axis]
+    padding = -length % _chunk_size(length, size)
+    if isinstance(padding, int) and padding == 0:
+        return x
+    return ops.pad(x, [(0, padding if i == axis else 0) for i in range(len(x.shape))])
 
 
-def _arange(size: int, like: Pair) -> Tensor:
-    return ops.cast(ops.arange(size), like[0].dtype)
+def _chunk_size(length: Tensor, size: int) -> int:
+    return min(length, size) if isinstance(length, int) else size
 
 
-def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
-    """x_k = lam_k x_(k-1) + b_k with another lam at every step.
-
-    Logarithms are summed where lam would be multiplied, so that slow modes keep
-    their digits over long sequences. A custom gradient keeps the memory linear
-    in the length: the derivative is the same recurrence backwards, so that only
-    the states have to be kept.
-
-    Args:
-        log_lam: pair of (B, L, ...), logarithms of lam.
-        b: pair of (B, L, ...).
-        x0: pair of (B, ...) or None for zero.
-
-    Returns:
-        Pair of (B, L, ...), the states.
-    """
-    if x0 is not None:
-        start = multiply(exp((log_lam[0][:, 0], log_lam[1][:, 0])), x0)
-        b = tuple(
-            ops.concatenate([z[:, :1] + s[:, None], z[:, 1:]], axis=1)
-            for z, s in zip(b, start, strict=True)
-        )
-    x = _differentiable_scan(log_lam[0], log_lam[1], b[0], b[1])
-    return x[0], x[1]
-
-
-@ops.custom_gradient
-def _differentiable_scan(log_re: Tensor, log_im: Tensor, b_re: Tensor, b_im: Tensor) -> Any:
-    x = ops.stack(_doubling((log_re, log_im), (b_re, b_im)))
-
-    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
-        # g_k = dy_k + conj(lam_(k+1)) g_(k+1), then db = g and
-        # dlog lam_k = g_k conj(lam_k x_(k-1)).
-        dx = arguments[0] if upstream is None else upstream
-        following = tuple(_shift(ops.flip(z, axis=1), 1) for z in (log_re, -log_im))
-        g = _doubling(following, (ops.flip(dx[0], axis=1), ops.flip(dx[1], axis=1)))
-        g = tuple(ops.flip(z, axis=1) for z in g)
-        carried = multiply(exp((log_re, log_im)), (_shift(x[0], 1), _shift(x[1], 1)))
-        return (*multiply(g, conj(carried)), *g)
-
-    return x, gradient
-
-
-def _doubling(log_lam: Pair, b: Pair) -> Pair:
-    """All prefixes by combining over distances 1, 2, 4, ... (Hillis and Steele, 1986)."""
-    length = ops.shape(b[0])[1]
-    known = isinstance(length, int)
-    for level in range((length - 1).bit_length() if known else _UNKNOWN_LENGTH_DOUBLINGS):
-        distance = 1 << level
-        earlier = tuple(_shift(z, distance) for z in b)
-        carried = multiply(exp(log_lam), earlier)
-        b = b[0] + carried[0], b[1] + carried[1]
-        log_lam = tuple(z + _shift(z, distance) for z in log_lam)
-    return b
-
-
-def _shift(x: Tensor, distance: int) -> Tensor:
-    """x_(k - distance), and zeros where there is none."""
-    length = ops.shape(x)[1]
-    return ops.concatenate([ops.zeros_like(x[:, :distance]), x], axis=1)[:, :length]
+def _inner_product(g: Tensor, x: Tensor) -> Pair:
+    """sum g conj(x) over all but the modes, for tensors (P, 2, ...)."""
+    P = g.shape[0]
+    return inner_product(ops.reshape(g, (P, 2, -1)), ops.reshape(x, (P, 2, -1)))

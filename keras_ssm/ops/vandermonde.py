@@ -72,8 +72,4 @@ def weighted_sum(u: Tensor, log_lam: Pair) -> Pair:
 def _tables(log_lam: Pair, length: Tensor) -> tuple[Pair, Pair]:
     """lam^(q Q) of shape (H, N, M) and lam^r of shape (H, N, Q)."""
     size = chunk_size(length)
-    dtype = log_lam[0].dtype
-    count = (length + size - 1) // size
-    head = powers(log_lam, ops.cast(ops.arange(count), dtype), stride=size)
-    tail = powers(log_lam, ops.cast(ops.arange(size), dtype))
-    return head, tail
+    return powers(log_lam, (length + size - 1) // size, stride=size), powers(log_lam, size)
