@@ -1,0 +1,43 @@
+"""What there is to measure: names, backends and shapes. Imports no framework."""
+
+import argparse
+from typing import NamedTuple
+
+BACKENDS = ("jax", "tensorflow", "torch")
+OURS = ("s4d", "s4d-chunk", "dss", "dss-softmax", "s5", "s5-time-steps")
+PEERS = ("s4d-textbook", "s5-textbook", "s5-pytorch", "gru", "lstm", "conv", "attention")
+CEILINGS = ("ceiling-fft", "ceiling-dense")
+CASES = (*OURS, *PEERS, *CEILINGS)
+STEPS = ("s5", "s4d", "dss", "gru-cell", "lstm-cell")
+_ONLY_ON = {"s5-textbook": ("jax", "torch"), "s5-pytorch": ("torch",)}
+
+
+class Shape(NamedTuple):
+    """Batch, features, state and length."""
+
+    B: int
+    H: int
+    N: int
+    L: int
+
+    def __str__(self) -> str:
+        return "x".join(map(str, self))
+
+
+def exists(case: str, backend: str) -> bool:
+    """Whether the case is written for the backend."""
+    return backend in _ONLY_ON.get(case, BACKENDS)
+
+
+def parse_shape(text: str) -> Shape:
+    """A shape from `B,H,N,L`."""
+    sizes = text.split(",")
+    if len(sizes) != 4 or not all(size.isdecimal() and int(size) for size in sizes):
+        raise argparse.ArgumentTypeError(f"expected B,H,N,L, received {text!r}")
+    return Shape(*map(int, sizes))
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options `--backends` and `--cases`; all of them by default."""
+    parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
+    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, metavar="CASE")

@@ -1,0 +1,1 @@
+"""What our layers are measured against."""
