@@ -1,9 +1,10 @@
 """Measures single steps of one layer in this process and prints the record.
 
 The step is compiled as the framework's users do (jax.jit, tf.function, PyTorch
-as it comes without gradients), weights are its arguments or variables. Every
-output is read as a NumPy array before the next step, as a program that acts on
-it would; the state is fed back.
+as it comes without gradients). Weights are arguments or variables; ours are
+discretised once, before the loop, by `layer.system()`. Every output is read as
+a NumPy array before the next step, as a program that acts on it would; the
+state is fed back.
 """
 
 # ruff: noqa: TID251
@@ -24,23 +25,36 @@ WARM_UP = 100
 
 
 class Stepper(NamedTuple):
-    """A layer, its step from (u, state) to (output, state), and its initial state."""
+    """A step from (weights, u, state) to (output, state), its weights and initial state."""
 
-    layer: keras.Layer
     step: Callable[..., Any]
+    weights: Any
     state: Any
 
 
 def _ours(layer: Any, H: int) -> Stepper:
     layer.build((1, None, H))
-    return Stepper(layer, layer.step, layer.get_initial_state(1))
+
+    def step(system: Any, u: Any, state: Any) -> Any:
+        return layer.step(u, state, system=system)
+
+    return Stepper(step, layer.system(), layer.get_initial_state(1))
 
 
 def _cell(cell: Any, H: int) -> Stepper:
     cell.build((1, H))
     states = cell.get_initial_state(1)
     # `call` and not `__call__`, which `step` of our layers does without as well.
-    return Stepper(cell, cell.call, tuple(states) if isinstance(states, list) else states)
+    variables = cell.variables
+
+    def step(values: Any, u: Any, states: Any) -> Any:
+        if keras.backend.backend() != "jax":
+            return cell.call(u, states)
+        with keras.StatelessScope(zip(variables, values, strict=True)):
+            return cell.call(u, states)
+
+    values = [v.value for v in variables]
+    return Stepper(step, values, tuple(states) if isinstance(states, list) else states)
 
 
 def build(name: str, H: int, N: int) -> Stepper:
@@ -57,26 +71,20 @@ def build(name: str, H: int, N: int) -> Stepper:
 
 def compiled(stepper: Stepper) -> Callable[..., Any]:
     """The step as a function of (u, state)."""
-    layer, step, _ = stepper
+    step, weights, _ = stepper
     if keras.backend.backend() == "jax":
         import jax
 
-        variables = layer.variables
-
-        @jax.jit
-        def run(values: Any, u: Any, state: Any) -> Any:
-            with keras.StatelessScope(zip(variables, values, strict=True)):
-                return step(u, state)
-
-        values = [v.value for v in variables]
-        return lambda u, state: run(values, u, state)
-    if keras.backend.backend() == "tensorflow":
+        run = jax.jit(step)
+    elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(step)
-    import torch
+        run = tf.function(step)
+    else:
+        import torch
 
-    return torch.no_grad()(step)
+        run = torch.no_grad()(step)
+    return lambda u, state: run(weights, u, state)
 
 
 def record(name: str, H: int, N: int, steps: int) -> dict[str, Any]:

@@ -257,6 +257,22 @@ def test_time_steps_that_nothing_can_check_have_defined_results(name):
     assert not np.isfinite(numpy(last)).all()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_made_once_steps_as_the_weights_do(name):
+    layer = built(name)
+    rng = np.random.default_rng(0)
+    u = rng.standard_normal((2, FEATURES)).astype("float32")
+    state = rng.standard_normal((2, layer.state_width)).astype("float32")
+    for rate in (None, 2.0):
+        system = layer.system(rate)
+        for expected, found in zip(
+            layer.step(u, state, rate=rate), layer.step(u, state, system=system), strict=True
+        ):
+            assert relative(numpy(found), numpy(expected)) <= 1e-6
+    with pytest.raises(ValueError, match=r"`system` holds its rate.*rate=2\.0"):
+        layer.step(u, state, rate=2.0, system=system)
+
+
 def test_cells_stack(u):
     cells = keras.layers.StackedRNNCells(
         [S5Cell(FEATURES, state_size=8), S4DCell(FEATURES, state_size=8)]

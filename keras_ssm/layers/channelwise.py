@@ -8,7 +8,7 @@ from keras_ssm.layers.arguments import check_choice, check_size
 from keras_ssm.layers.method import METHODS, resolve
 from keras_ssm.layers.ssm import SSM, Span, join_state, split_state
 from keras_ssm.ops import channelwise, chunked, dss, masking
-from keras_ssm.ops.complex import Pair, Tensor, multiply
+from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply
 from keras_ssm.ops.convolution import convolve
 from keras_ssm.ops.vandermonde import vandermonde
 
@@ -155,18 +155,31 @@ class ChannelwiseSSM(SSM):
             return list(zip(*(self._directions(part) for part in z), strict=True))
         return ops.split(z, 2, axis=0) if self.bidirectional else [z]
 
-    def _step(
-        self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
-    ) -> tuple[Tensor, Any]:
+    def _system(self, rate: Any) -> Any:
         if self.uses_softmax:
             if self.length is None:
                 raise ValueError(self._needs_length())
-            y, state = dss.softmax_step(self._softmax(rate, self.length), u, time_steps, state)
+            return self._softmax(rate, self.length)
+        log_lam, B, C = self.recurrence(rate)
+        return expm1(log_lam), B, C
+
+    def _step(self, u: Tensor, state: Any, system: Any) -> tuple[Tensor, Any]:
+        if self.uses_softmax:
+            y, state = dss.softmax_step(system, u, None, state)
+        else:
+            change, B, C = system
+            state = channelwise.step(u, change, B, state)
+            y = channelwise.read(state, C)
+        return y + self._skip(u), state
+
+    def _varying_step(
+        self, u: Tensor, state: Any, time_steps: Tensor, rate: Any
+    ) -> tuple[Tensor, Any]:
+        if self.uses_softmax:
+            y, state = dss.softmax_step(self._system(rate), u, time_steps, state)
             return y + self._skip(u), state
-        steps = None if time_steps is None else time_steps[..., None]
-        log_lam, B, C = self.recurrence(rate, steps)
-        state = channelwise.step(u, log_lam, B, state)
-        return channelwise.read(state, C) + self._skip(u), state
+        log_lam, B, C = self.recurrence(rate, time_steps[..., None])
+        return self._step(u, state, (expm1(log_lam), B, C))
 
     def _needs_length(self) -> str:
         return (

@@ -267,14 +267,26 @@ class S5(SSM):
         last = ops.take_along_axis(with_start, index, axis=1)[:, 0]
         return split_state(last, (self.modes,))
 
-    def _step(
-        self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
-    ) -> tuple[Tensor, Any]:
-        log_lam, gamma = self._discretized(rate, time_steps)
-        Bu = multiply(gamma, _drive(u, self._B()))
-        change = multiply(expm1(log_lam), state)
+    def _system(self, rate: Any) -> Any:
+        log_lam, B, C = self.recurrence(rate)
+        into = ops.concatenate(B, axis=0)  # (2 P, H)
+        return expm1(log_lam), into, _real_form(C)
+
+    def _step(self, u: Tensor, state: Pair, system: Any) -> tuple[Tensor, Pair]:
+        change, into, out = system
+        Bu = ops.split(project(u, into, transpose_b=True), 2, axis=-1)
         # The increment is rounded, not lam itself: slow modes keep their length.
-        state = tuple(x + (dx + b) for x, dx, b in zip(state, change, Bu, strict=True))
+        moved = multiply(change, state)
+        state = tuple(x + (dx + b) for x, dx, b in zip(state, moved, Bu, strict=True))
+        y = project(ops.concatenate(state, axis=-1), out, transpose_b=True)
+        return y + self._skip(u), state
+
+    def _varying_step(
+        self, u: Tensor, state: Pair, time_steps: Tensor, rate: Any
+    ) -> tuple[Tensor, Pair]:
+        log_lam, gamma = self._discretized(rate, time_steps)
+        Bu, moved = multiply(gamma, _drive(u, self._B())), multiply(expm1(log_lam), state)
+        state = tuple(x + (dx + b) for x, dx, b in zip(state, moved, Bu, strict=True))
         return _read(state, self._output(self.C)) + self._skip(u), state
 
     def get_config(self) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class SSM(keras.layers.Layer):
       `_unpack_state`, `_pack_state`;
     - `_sequence(u, span, return_state)`, from (B, L, H) to (B, L, F) and the
       final state;
-    - `_step(u, state, time_steps, rate)`, the same for one step.
+    - `_step(u, state, system)`, the same for one step of what `_system(rate)`
+      makes of the weights, and `_varying_step(u, state, time_steps, rate)`.
 
     Parameters are real and float32 whatever the dtype policy (float64 under a
     float64 policy), and so is everything between input and output: an
@@ -139,8 +140,14 @@ class SSM(keras.layers.Layer):
     def _sequence(self, u: Tensor, span: Span, return_state: bool) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
-    def _step(
-        self, u: Tensor, state: Any, time_steps: Tensor | None, rate: Any
+    def _system(self, rate: Any) -> Any:
+        raise NotImplementedError
+
+    def _step(self, u: Tensor, state: Any, system: Any) -> tuple[Tensor, Any]:
+        raise NotImplementedError
+
+    def _varying_step(
+        self, u: Tensor, state: Any, time_steps: Tensor, rate: Any
     ) -> tuple[Tensor, Any]:
         raise NotImplementedError
 
@@ -246,6 +253,8 @@ class SSM(keras.layers.Layer):
 
     def _skip(self, u: Tensor) -> Tensor:
         """D u for u (..., H): (..., C H)."""
+        if self.output_channels == 1:
+            return u * ops.reshape(self.D, (self.width,))
         D = ops.reshape(self.D, (-1, self.width))
         return ops.reshape(u[..., None, :] * D, (*ops.shape(u)[:-1], D.shape[0] * self.width))
 
@@ -261,8 +270,25 @@ class SSM(keras.layers.Layer):
 
     # One step.
 
+    def system(self, rate: Any = None) -> Any:
+        """The discretised weights as `step` uses them, to be made once for many steps.
+
+        Args:
+            rate: factor on all step sizes; None takes the layer's.
+
+        Returns:
+            A nest of tensors, for the argument `system` of `step`. It does not
+            follow later changes of the weights.
+        """
+        return self._system(self.rate if rate is None else rate)
+
     def step(
-        self, inputs: Tensor, state: Tensor, time_steps: Tensor | None = None, rate: Any = None
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        time_steps: Tensor | None = None,
+        rate: Any = None,
+        system: Any = None,
     ) -> tuple[Tensor, Tensor]:
         """One step of the recurrence, in real arithmetic.
 
@@ -272,6 +298,8 @@ class SSM(keras.layers.Layer):
                 earlier step or from a call with `return_state=True`.
             time_steps: tensor (batch,), or None for ones.
             rate: factor on all step sizes; None takes the layer's.
+            system: what `system()` gave, which saves half of the work or more;
+                it holds a rate, and has one step size.
 
         Returns:
             The output (batch, output features) and the next state.
@@ -299,11 +327,20 @@ class SSM(keras.layers.Layer):
                 f"`inputs` of a step must have shape (batch, {self.width}). "
                 f"Received: inputs of shape {tuple(inputs.shape)}"
             )
+        if system is not None and not (time_steps is None and rate is None):
+            raise ValueError(
+                "A `system` holds its rate and steps of one size. "
+                f"Received: system with time_steps={time_steps} and rate={rate}"
+            )
         u = ops.cast(inputs, self.parameter_dtype)
-        if time_steps is not None:
-            time_steps = ops.reshape(ops.cast(time_steps, self.parameter_dtype), (-1, 1))
         unpacked = self._unpack_state(self._checked_state(state))
-        y, unpacked = self._step(u, unpacked, time_steps, self.rate if rate is None else rate)
+        if time_steps is None:
+            system = self.system(rate) if system is None else system
+            y, unpacked = self._step(u, unpacked, system)
+        else:
+            time_steps = ops.reshape(ops.cast(time_steps, self.parameter_dtype), (-1, 1))
+            rate = self.rate if rate is None else rate
+            y, unpacked = self._varying_step(u, unpacked, time_steps, rate)
         return ops.cast(y, self.compute_dtype), self._pack_state(unpacked)
 
     # State.

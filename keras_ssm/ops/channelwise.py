@@ -59,14 +59,15 @@ def read(x: Pair, C: Pair) -> Tensor:
     return ops.reshape(y, (*ops.shape(y)[:-2], y.shape[-2] * y.shape[-1]))
 
 
-def step(u: Tensor, log_lam: Pair, B: Pair, state: Pair) -> Pair:
-    """One step of the recurrence for u of (B, H): x + (lam - 1) x + B u.
+def step(u: Tensor, change: Pair, B: Pair, state: Pair) -> Pair:
+    """One step of the recurrence for u of (B, H) and the change lam - 1: x + (change x + B u).
 
     The increment is rounded, not lam itself, so that slow modes keep their
     length over many steps.
     """
-    change = multiply(expm1(log_lam), state)
-    return tuple(x + (dx + b * u[..., None]) for x, dx, b in zip(state, change, B, strict=True))
+    u = u[..., None]
+    moved = multiply(change, state)
+    return tuple(x + (dx + b * u) for x, dx, b in zip(state, moved, B, strict=True))
 
 
 def _merge_channels(y: Tensor) -> Tensor:

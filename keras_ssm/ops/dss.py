@@ -133,7 +133,7 @@ def softmax_step(
     time_steps = ones if time_steps is None else time_steps
     elapsed = state.elapsed + time_steps
     log_lam, B, gain = _at(system, time_steps[..., None], elapsed[..., None])
-    x = channelwise.step(u, log_lam, B, state.x)
+    x = channelwise.step(u, expm1(log_lam), B, state.x)
     return channelwise.read(multiply(gain, x), system.W), SoftmaxState(x, elapsed)
 
 
