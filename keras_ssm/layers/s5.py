@@ -319,9 +319,10 @@ def _real_form(C: Pair) -> Tensor:
 def _project(B: Pair, u: Tensor) -> Tensor:
     """B u for B (P, H) and u (Q, B, M, H), in the layout of the scan."""
     Q, batch, M, H = ops.shape(u)
-    matrix = ops.reshape(ops.stack(B, axis=1), (-1, H))
+    P = B[0].shape[0]
+    matrix = ops.reshape(ops.stack(B, axis=1), (2 * P, H))
     projected = project(matrix, ops.reshape(u, (-1, H)), transpose_b=True)
-    return ops.reshape(projected, (-1, 2, Q, batch, M))
+    return ops.reshape(projected, (P, 2, Q, batch, M))
 
 
 def _read_chunks(x: Tensor, C: Pair) -> Tensor:

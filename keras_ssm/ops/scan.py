@@ -190,5 +190,5 @@ def _chunk_size(length: Tensor, size: int) -> int:
 
 def _inner_product(g: Tensor, x: Tensor) -> Pair:
     """sum g conj(x) over all but the modes, for tensors (P, 2, ...)."""
-    P = g.shape[0]
+    P = ops.shape(g)[0]
     return inner_product(ops.reshape(g, (P, 2, -1)), ops.reshape(x, (P, 2, -1)))
