@@ -238,6 +238,9 @@ def test_stateful_batches_continue_each_other_in_predict(name, u):
         stateful(np.zeros((3, 10, FEATURES), "float32"))
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "numpy", reason="every tensor of NumPy is an array, which is checked"
+)
 @pytest.mark.parametrize("name", ["S4D-zoh", "S5-zoh", "DSS-exp"])
 def test_time_steps_that_nothing_can_check_have_defined_results(name):
     """A tensor's: zero keeps the state, NaN spoils what follows and nothing before."""
