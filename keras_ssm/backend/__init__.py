@@ -15,20 +15,24 @@ if keras.backend.backend() not in _SUPPORTED:
 _module = importlib.import_module(f"keras_ssm.backend.{keras.backend.backend()}")
 accumulate = _module.accumulate
 arctan2 = _module.arctan2
+at_most = _module.at_most
 compiled = _module.compiled
 convolve = _module.convolve
 cos_sin = _module.cos_sin
 inner_product = _module.inner_product
+lagged_inner_product = _module.lagged_inner_product
 matmul = _module.matmul
 project = _module.project
 
 __all__ = [
     "accumulate",
     "arctan2",
+    "at_most",
     "compiled",
     "convolve",
     "cos_sin",
     "inner_product",
+    "lagged_inner_product",
     "matmul",
     "project",
 ]

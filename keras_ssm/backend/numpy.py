@@ -28,6 +28,15 @@ def inner_product(g: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     return products[:, 0, 0] + products[:, 1, 1], products[:, 1, 0] - products[:, 0, 1]
 
 
+def lagged_inner_product(
+    g: np.ndarray, x: np.ndarray, later: slice, earlier: slice
+) -> tuple[np.ndarray, np.ndarray]:
+    """sum g_k conj(x_(k-1)) over chunks (P, 2, Q, N), `later` and `earlier` being slices of Q."""
+    return inner_product(
+        g[:, :, later].reshape(len(g), 2, -1), x[:, :, earlier].reshape(len(x), 2, -1)
+    )
+
+
 def convolve(u: np.ndarray, kernel: np.ndarray, n: int) -> np.ndarray:
     """Cyclic convolution of length n of u (B, L, H) by kernels (C, H, K): (B, L, C H)."""
     B, L = u.shape[:2]
@@ -40,6 +49,11 @@ def convolve(u: np.ndarray, kernel: np.ndarray, n: int) -> np.ndarray:
 def cos_sin(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cosine and sine."""
     return np.cos(x), np.sin(x)
+
+
+def at_most(x: np.ndarray, bound: float) -> np.ndarray:
+    """The smaller of x and a number."""
+    return np.minimum(x, x.dtype.type(bound))
 
 
 def arctan2(y: np.ndarray, x: np.ndarray) -> np.ndarray:

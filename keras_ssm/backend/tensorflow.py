@@ -55,6 +55,16 @@ def inner_product(g: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     return re, tf.reduce_sum(g[:, 1] * x[:, 0] - g[:, 0] * x[:, 1], axis=1)
 
 
+def lagged_inner_product(
+    g: tf.Tensor, x: tf.Tensor, later: slice, earlier: slice
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """sum g_k conj(x_(k-1)) over chunks (P, 2, Q, N), `later` and `earlier` being slices of Q."""
+    P = tf.shape(g)[0]
+    return inner_product(
+        tf.reshape(g[:, :, later], (P, 2, -1)), tf.reshape(x[:, :, earlier], (P, 2, -1))
+    )
+
+
 def convolve(u: tf.Tensor, kernel: tf.Tensor, n: Any) -> tf.Tensor:
     """Cyclic convolution of length n of u (B, L, H) by kernels (C, H, K): (B, L, C H).
 
@@ -94,6 +104,11 @@ def convolve(u: tf.Tensor, kernel: tf.Tensor, n: Any) -> tf.Tensor:
 def cos_sin(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cosine and sine."""
     return trigonometry.cos_sin(x) if x.dtype == tf.float32 else (tf.cos(x), tf.sin(x))
+
+
+def at_most(x: tf.Tensor, bound: float) -> tf.Tensor:
+    """The smaller of x and a number."""
+    return tf.minimum(x, tf.cast(bound, x.dtype))
 
 
 def arctan2(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:

@@ -30,6 +30,15 @@ def inner_product(g: torch.Tensor, x: torch.Tensor) -> tuple[torch.Tensor, torch
     return products[:, 0, 0] + products[:, 1, 1], products[:, 1, 0] - products[:, 0, 1]
 
 
+def lagged_inner_product(
+    g: torch.Tensor, x: torch.Tensor, later: slice, earlier: slice
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """sum g_k conj(x_(k-1)) over chunks (P, 2, Q, N), `later` and `earlier` being slices of Q."""
+    return inner_product(
+        g[:, :, later].reshape(len(g), 2, -1), x[:, :, earlier].reshape(len(x), 2, -1)
+    )
+
+
 class _Convolution(torch.autograd.Function):
     """Keeps the spectra: torch's own derivative of an FFT takes 1.4 times as long."""
 
@@ -70,6 +79,11 @@ def _columns(y: torch.Tensor, length: int) -> torch.Tensor:
 def cos_sin(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Cosine and sine."""
     return torch.cos(x), torch.sin(x)
+
+
+def at_most(x: torch.Tensor, bound: float) -> torch.Tensor:
+    """The smaller of x and a number, which `keras.ops` would bring from the host every time."""
+    return torch.clamp(x, max=bound)
 
 
 def arctan2(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

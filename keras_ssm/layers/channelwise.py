@@ -82,7 +82,7 @@ class ChannelwiseSSM(SSM):
             return self._varying_sequence(u, span, span.time_steps)
         length = ops.shape(u)[1]
         log_lam, B, C = self.recurrence(span.rate)
-        if resolve(self.method, length) == "chunk":
+        if resolve(self.method) == "chunk":
             head = vandermonde(multiply(C, B), log_lam, chunked.chunk_size(length))
             heads, Cs = self._with_skip(head), self._directions(C)
             y = chunked.convolve(u, heads, log_lam, B, Cs, span.state)

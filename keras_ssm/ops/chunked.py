@@ -9,7 +9,6 @@ Arrays are kept as (H, Q, B M) and (H, 2N, B M): channels, step in the chunk or
 mode, batch and chunk.
 """
 
-import numpy as np
 from keras import ops
 
 from keras_ssm.backend import accumulate, matmul
@@ -92,10 +91,11 @@ def _chunks(u: Tensor, size: int) -> Tensor:
 def _toeplitz(heads: list[Tensor]) -> Tensor:
     """(H, C Q, Q): from the inputs of a chunk to its outputs, in both directions."""
     C, H, Q = heads[0].shape
-    lag = np.arange(Q)[:, None] - np.arange(Q)  # target - source
+    steps = ops.arange(Q)
+    lag = steps[:, None] - steps  # target - source
     matrix = 0
     for head, index in zip(heads, (lag, -lag - 1), strict=False):
-        values = ops.take(head, ops.convert_to_tensor(np.maximum(index, 0)), axis=2)
+        values = ops.take(head, ops.relu(index), axis=2)
         matrix += ops.where(index >= 0, values, ops.zeros_like(values[..., :1, :1]))
     return ops.reshape(ops.transpose(matrix, (1, 0, 2, 3)), (H, C * Q, Q))
 

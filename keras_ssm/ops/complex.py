@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.backend import cos_sin, matmul
+from keras_ssm.backend import at_most, cos_sin, matmul
 
 Tensor = Any
 Pair = tuple[Tensor, Tensor]
@@ -58,7 +58,7 @@ def expm1(z: Pair) -> Pair:
 def expm1_ratio(z: Pair) -> Pair:
     """(exp(z) - 1) / z, continued by 1 at z = 0."""
     norm = square_abs(z)
-    at_zero = ops.equal(norm, 0)
+    at_zero = norm == 0
     # The inner `where` keeps the unused branch, and so its gradient, finite.
     norm = ops.where(at_zero, ops.ones_like(norm), norm)
     re, im = multiply(expm1(z), scale(conj(z), 1 / norm))
@@ -117,7 +117,7 @@ def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     phase = 2 * math.pi * _fraction(k * head) + k * (stride * tail)
     # A bound no stable mode can reach: padding beyond the sequence must not
     # turn an unstable mode into 0 * inf.
-    return ops.clip(k * (stride * re), -math.inf, 80.0), phase
+    return at_most(k * (stride * re), 80.0), phase
 
 
 def _fraction(turns: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def expand(y: Tensor, where: Compaction, mask: Tensor, zero_output: bool) -> Ten
     A masked step gets zeros, or repeats the output before it (zeros if there
     is none), as in Keras' recurrent layers.
     """
-    y = ops.take_along_axis(y, ops.maximum(where.position, 0)[..., None], axis=1)
+    y = ops.take_along_axis(y, ops.relu(where.position)[..., None], axis=1)
     kept = ops.cast(mask, "bool") if zero_output else where.position >= 0
     return ops.where(kept[..., None], y, ops.zeros_like(y))
 

@@ -12,10 +12,9 @@ chunk, batch, chunk. In this layout the products need no copies: a projection of
 
 from typing import Any
 
-import numpy as np
 from keras import ops
 
-from keras_ssm.backend import accumulate, inner_product, matmul
+from keras_ssm.backend import accumulate, inner_product, lagged_inner_product, matmul
 from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply, scale
 
 CHUNK = 16
@@ -74,7 +73,10 @@ def _differentiable(reverse: bool) -> Any:
             conj_lam = exp((log_re, -log_im))
             zero = ops.zeros_like(x0)
             g = _scan((log_re, -log_im), dx, zero, not reverse, _UNKNOWN_LENGTH_LEVELS)
-            inside = _inner_product(g[:, :, later], x[:, :, earlier])
+            chunks = (*ops.shape(x)[:3], -1)
+            inside = lagged_inner_product(
+                ops.reshape(g, chunks), ops.reshape(x, chunks), later, earlier
+            )
             before = _carries(x0, _all_but_the_last(x[:, :, last], reverse), reverse)
             across = _inner_product(g[:, :, first], before)
             d_lam = inside[0] + across[0], inside[1] + across[1]
@@ -152,18 +154,17 @@ def _matrices(log_lam: Pair, size: int, reverse: bool) -> tuple[Tensor, Tensor, 
     """Of a chunk: from inputs to states, from inputs to its end, from the carry to what it adds."""
     exponents = multiples(log_lam, ops.cast(ops.arange(size + 1), log_lam[0].dtype))  # (P, Q + 1)
     lam = exp(exponents)
-    steps = np.arange(size)
-    lag = steps[:, None] - steps  # target - source
-    rest = steps[::-1]  # from a source to the end
+    steps = ops.arange(size)
+    lag, rest = steps[:, None] - steps, size - 1 - steps  # target - source; from source to end
     if reverse:
         lag, rest = -lag, steps
-    triangle = ops.convert_to_tensor(np.maximum(lag, 0))
+    before = lag >= 0
     table = tuple(
-        ops.where(lag >= 0, ops.take(z, triangle, axis=1), ops.zeros_like(z[:, :1, None]))
+        ops.where(before, ops.take(z, ops.relu(lag), axis=1), ops.zeros_like(z[:, :1, None]))
         for z in lam
     )
-    ends = tuple(ops.take(z, ops.convert_to_tensor(rest), axis=1)[:, None] for z in lam)
-    since = ops.convert_to_tensor(size - rest)  # from the carry to a target
+    ends = tuple(ops.take(z, rest, axis=1)[:, None] for z in lam)
+    since = size - rest  # from the carry to a target
     change = tuple(ops.take(z, since, axis=1)[..., None] for z in expm1(exponents))
     return _real_form(table), _real_form(ends), _real_form(change)
 
