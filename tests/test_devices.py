@@ -166,7 +166,7 @@ def test_jax_lowers_for_gpu_tpu_and_cpu(name, call):
     assert program.platforms == ("cuda", "tpu", "cpu")
 
 
-@on("jax", LAYERS, ["plain"])
+@on("jax", ALGORITHMS, ["plain"])
 def test_one_program_of_jax_for_gpu_tpu_and_cpu_gives_the_same_numbers(name, call):
     """The serialised program, called on the CPU = the function it was made from."""
     import jax

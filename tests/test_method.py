@@ -10,7 +10,10 @@ from state_cases import FEATURES, built, twin
 from keras_ssm.layers import DSS, S4D
 from keras_ssm.ops import chunked
 
-NAMES = ["DSS-exp", "S4D-zoh", "S4D-real"]
+# Every shape is compiled anew on JAX and TensorFlow: there, one layer and two lengths.
+CHEAP = keras.backend.backend() in ("torch", "numpy")
+NAMES = ["DSS-exp", "S4D-zoh", "S4D-real"] if CHEAP else ["S4D-zoh"]
+LENGTHS = [1, 5, chunked.CHUNK, 6 * chunked.CHUNK + 3]
 
 
 def pair_of(name, **options):
@@ -23,7 +26,7 @@ def numpy(x):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("length", [1, 5, chunked.CHUNK, 6 * chunked.CHUNK + 3])
+@pytest.mark.parametrize("length", LENGTHS if CHEAP else LENGTHS[1::2])
 @pytest.mark.parametrize("bidirectional", [False, True])
 def test_chunks_equal_the_fft(name, length, bidirectional):
     rng = np.random.default_rng(length)
