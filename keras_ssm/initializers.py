@@ -81,7 +81,8 @@ class _Tabulated(keras.initializers.Initializer):
     """Base of initializers whose values are a NumPy table of the requested shape."""
 
     def table(self, shape: tuple[int, ...]) -> np.ndarray:
-        raise NotImplementedError
+        """The values, in float64."""
+        raise NotImplementedError  # a leaf has it
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         return ops.convert_to_tensor(self.table(tuple(shape)), dtype or keras.config.floatx())

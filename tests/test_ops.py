@@ -8,7 +8,7 @@ from gradients import relative_error, value_and_gradients
 from keras import ops
 
 from keras_ssm.ops import complex as pairs
-from keras_ssm.ops import convolution, discretization, scan, vandermonde
+from keras_ssm.ops import convolution, discretization, scan, vandermonde, varying_scan
 from keras_ssm.ops.complex import powers
 
 LENGTHS = [1, 2, 3, 16, 17, 64, 100, 257]
@@ -224,6 +224,26 @@ def test_gradients_of_the_scan_equal_finite_differences(length, reverse):
         return np.sum((x[:, ::direction] * np.conj(g)).real)
 
     assert_gradients_equal_differences(ours, theirs, arrays[:4] if reverse else arrays)
+
+
+@pytest.mark.training
+@pytest.mark.parametrize("length", [1, 37])
+def test_gradients_of_the_varying_scan_equal_finite_differences(length):
+    rng = np.random.default_rng(0)
+    log_lam = modes(rng, 2, length, 4)
+    b, x0 = complex_normal(rng, 2, length, 4), complex_normal(rng, 2, 4)
+    g = complex_normal(rng, 2, length, 4)
+    arrays = [log_lam.real, log_lam.imag, b.real, b.imag, x0.real, x0.imag]
+
+    def ours(re, im, b_re, b_im, x0_re, x0_im):
+        x = varying_scan.varying_scan((re, im), (b_re, b_im), (x0_re, x0_im))
+        return ops.sum(x[0] * ops.cast(g.real, "float32") + x[1] * ops.cast(g.imag, "float32"))
+
+    def theirs(re, im, b_re, b_im, x0_re, x0_im):
+        x = oracles.scan(np.exp(re + 1j * im), b_re + 1j * b_im, x0_re + 1j * x0_im)
+        return np.sum((x * np.conj(g)).real)
+
+    assert_gradients_equal_differences(ours, theirs, arrays)
 
 
 def assert_gradients_equal_differences(ours, theirs, arrays):

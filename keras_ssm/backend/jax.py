@@ -28,8 +28,7 @@ def accumulate(start: jax.Array, *products: tuple[jax.Array, jax.Array]) -> jax.
 
 def inner_product(g: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """sum g conj(x) over the last axis, for complex numbers as (P, 2, N): (P,) and (P,)."""
-    products = matmul(g, jnp.swapaxes(x, 1, 2))
-    return products[:, 0, 0] + products[:, 1, 1], products[:, 1, 0] - products[:, 0, 1]
+    return _conjugate_sums(matmul(g, jnp.swapaxes(x, 1, 2)))
 
 
 def lagged_inner_product(
@@ -44,8 +43,12 @@ def lagged_inner_product(
     P, _, Q, _ = g.shape
     products = matmul(g.reshape(P, 2 * Q, -1), jnp.swapaxes(x.reshape(P, 2 * Q, -1), 1, 2))
     band = products.reshape(P, 2, Q, 2, Q)[:, :, later, :, earlier]
-    sums = jnp.trace(band, axis1=2, axis2=4)  # (P, 2, 2)
-    return sums[:, 0, 0] + sums[:, 1, 1], sums[:, 1, 0] - sums[:, 0, 1]
+    return _conjugate_sums(jnp.trace(band, axis1=2, axis2=4))
+
+
+def _conjugate_sums(products: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """sum g conj(x) from the sums of products of their parts, (P, 2, 2)."""
+    return products[:, 0, 0] + products[:, 1, 1], products[:, 1, 0] - products[:, 0, 1]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))

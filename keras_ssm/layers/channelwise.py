@@ -26,18 +26,21 @@ class ChannelwiseSSM(SSM):
 
     @property
     def uses_softmax(self) -> bool:
-        raise NotImplementedError
+        """Whether the kernel is normalised over a length."""
+        raise NotImplementedError  # a leaf has it
 
     @property
     def modes(self) -> int:
         """Modes stored per channel."""
-        raise NotImplementedError
+        raise NotImplementedError  # a leaf has it
 
     def recurrence(self, rate: Any = None, time_steps: Tensor | None = None) -> Any:
-        raise NotImplementedError
+        """The discretised system of a kernel that is no softmax."""
+        raise NotImplementedError  # a leaf has it
 
     def _softmax(self, rate: Any, length: Tensor) -> dss.Softmax:
-        raise NotImplementedError
+        """The softmax system, normalised over `length`."""
+        raise NotImplementedError  # a leaf has it
 
     @property
     def output_channels(self) -> int:

@@ -130,7 +130,8 @@ class SSM(keras.layers.Layer):
     # What a leaf provides.
 
     def _state_width(self, width: int) -> int:
-        raise NotImplementedError
+        """Size of the flat state of one sequence of `width` features."""
+        raise NotImplementedError  # a leaf has it
 
     @property
     def output_channels(self) -> int:
@@ -138,24 +139,30 @@ class SSM(keras.layers.Layer):
         return 1
 
     def _sequence(self, u: Tensor, span: Span, return_state: bool) -> tuple[Tensor, Any]:
-        raise NotImplementedError
+        """Output (B, L, F) and final state, or None for it, of u (B, L, H)."""
+        raise NotImplementedError  # a leaf has it
 
     def _system(self, rate: Any) -> Any:
-        raise NotImplementedError
+        """The discretised weights as `_step` takes them."""
+        raise NotImplementedError  # a leaf has it
 
     def _step(self, u: Tensor, state: Any, system: Any) -> tuple[Tensor, Any]:
-        raise NotImplementedError
+        """Output and next state for one step of u (B, H)."""
+        raise NotImplementedError  # a leaf has it
 
     def _varying_step(
         self, u: Tensor, state: Any, time_steps: Tensor, rate: Any
     ) -> tuple[Tensor, Any]:
-        raise NotImplementedError
+        """The same for a step of another duration, (B, 1), in each sequence."""
+        raise NotImplementedError  # a leaf has it
 
     def _unpack_state(self, state: Tensor) -> Any:
-        raise NotImplementedError
+        """The flat state (B, state_width) as the leaf computes with it."""
+        raise NotImplementedError  # a leaf has it
 
     def _pack_state(self, state: Any) -> Tensor:
-        raise NotImplementedError
+        """The inverse of `_unpack_state`."""
+        raise NotImplementedError  # a leaf has it
 
     @property
     def state_width(self) -> int:
