@@ -2,7 +2,9 @@
 
 Keras is imported by the tests, not here, so that a worker can be given its
 backend by the environment. Tests marked `training` need gradients, which the
-numpy backend does not have.
+numpy backend does not have; tests marked `backend_free` read files or compute
+with NumPy only: where several backends are tested at once, the lightest runs
+them for all.
 """
 
 import os
@@ -23,13 +25,16 @@ BACKEND = os.environ["KERAS_BACKEND"]
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "training: needs gradients; not run on the numpy backend")
+    config.addinivalue_line("markers", "backend_free: uses no backend; run on the numpy backend")
 
 
 def pytest_collection_modifyitems(config, items):
-    if BACKEND == "numpy":
-        training = [item for item in items if item.get_closest_marker("training")]
-        config.hook.pytest_deselected(items=training)
-        items[:] = [item for item in items if not item.get_closest_marker("training")]
+    left_out = {"training"} if BACKEND == "numpy" else set()
+    if BACKEND != "numpy" and hasattr(config, "workerinput"):
+        left_out.add("backend_free")
+    deselected = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
+    config.hook.pytest_deselected(items=deselected)
+    items[:] = [item for item in items if item not in deselected]
 
 
 @pytest.fixture(autouse=True, params=[BACKEND])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
+pytestmark = pytest.mark.backend_free
 
 
 def test_the_parts_are_all_images_once():
