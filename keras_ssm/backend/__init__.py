@@ -19,6 +19,7 @@ at_most = _module.at_most
 compiled = _module.compiled
 convolve = _module.convolve
 cos_sin = _module.cos_sin
+fused = _module.fused
 inner_product = _module.inner_product
 lagged_inner_product = _module.lagged_inner_product
 matmul = _module.matmul
@@ -31,6 +32,7 @@ __all__ = [
     "compiled",
     "convolve",
     "cos_sin",
+    "fused",
     "inner_product",
     "lagged_inner_product",
     "matmul",

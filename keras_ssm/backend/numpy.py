@@ -64,3 +64,8 @@ def arctan2(y: np.ndarray, x: np.ndarray) -> np.ndarray:
 def compiled(model: Any) -> Any:
     """A Keras model in inference mode as a function of its inputs."""
     return lambda inputs: model(inputs, training=False)
+
+
+def fused(*static: str) -> Any:
+    """Decorates pure functions; of use to JAX only."""
+    return lambda function: function

@@ -119,3 +119,8 @@ def arctan2(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 def compiled(model: Any) -> Any:
     """A Keras model in inference mode as a compiled function of its inputs."""
     return tf.function(lambda inputs: model(inputs, training=False))
+
+
+def fused(*static: str) -> Any:
+    """Decorates pure functions; of use to JAX only."""
+    return lambda function: function

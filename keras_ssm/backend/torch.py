@@ -99,3 +99,8 @@ def compiled(model: Any) -> Any:
             return model(inputs, training=False)
 
     return run
+
+
+def fused(*static: str) -> Any:
+    """Decorates pure functions; of use to JAX only."""
+    return lambda function: function

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.backend import matmul, project
+from keras_ssm.backend import fused, matmul, project
 from keras_ssm.layers.arguments import check_choice, serialized_initialization
 from keras_ssm.layers.ssm import SSM, Recurrence, Span, join_state, split_state
 from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply, powers, scale
@@ -316,6 +316,7 @@ def _real_form(C: Pair) -> Tensor:
     return ops.concatenate([C[0], -C[1]], axis=-1)
 
 
+@fused()
 def _project(B: Pair, u: Tensor) -> Tensor:
     """B u for B (P, H) and u (Q, B, M, H), in the layout of the scan."""
     Q, batch, M, H = ops.shape(u)
@@ -325,6 +326,7 @@ def _project(B: Pair, u: Tensor) -> Tensor:
     return ops.reshape(projected, (P, 2, Q, batch, M))
 
 
+@fused()
 def _read_chunks(x: Tensor, C: Pair) -> Tensor:
     """Re(C x) as (Q, B, M, H) for states in the layout of the scan and C (H, P)."""
     P, _, Q, batch, M = ops.shape(x)
@@ -333,6 +335,7 @@ def _read_chunks(x: Tensor, C: Pair) -> Tensor:
     return ops.reshape(y, (Q, batch, M, C[0].shape[0]))
 
 
+@fused("length")
 def _in_time(x: Tensor, length: Tensor) -> Tensor:
     """States in the layout of the scan as (B, L, 2 P), real parts first."""
     P, _, Q, batch, M = ops.shape(x)

@@ -6,6 +6,7 @@ of (C, H, N); with steps that vary in time, `log_lam` and B are (B, L, H, N).
 
 from keras import ops
 
+from keras_ssm.backend import fused
 from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply
 from keras_ssm.ops.vandermonde import vandermonde, weighted_sum
 from keras_ssm.ops.varying_scan import varying_scan
@@ -16,6 +17,7 @@ def initial_state_response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) 
     return response(multiply(exp(log_lam), state), log_lam, C, length)
 
 
+@fused("length")
 def response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) -> Tensor:
     """Re C lam^k x for every step k: (B, L, C H) for x of (B, H, N)."""
     w = multiply(C, (state[0][:, None], state[1][:, None]))
@@ -53,6 +55,7 @@ def varying_states(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None) -> Pai
     return varying_scan(log_lam, Bu, state)
 
 
+@fused()
 def read(x: Pair, C: Pair) -> Tensor:
     """Re C x: (..., C H) for states (..., H, N)."""
     y = ops.sum(x[0][..., None, :, :] * C[0] - x[1][..., None, :, :] * C[1], axis=-1)

@@ -5,7 +5,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.backend import at_most, cos_sin, matmul
+from keras_ssm.backend import at_most, cos_sin, fused, matmul
 
 Tensor = Any
 Pair = tuple[Tensor, Tensor]
@@ -39,6 +39,7 @@ def square_abs(z: Pair) -> Tensor:
     return z[0] * z[0] + z[1] * z[1]
 
 
+@fused()
 def exp(z: Pair) -> Pair:
     """exp(z)."""
     radius = ops.exp(z[0])
@@ -46,6 +47,7 @@ def exp(z: Pair) -> Pair:
     return radius * cos, radius * sin
 
 
+@fused()
 def expm1(z: Pair) -> Pair:
     """exp(z) - 1 without the cancellation of the plain form at small z."""
     # cos y - 1 = -2 sin(y / 2)^2, and both functions follow from those of the half angle.
@@ -65,6 +67,7 @@ def expm1_ratio(z: Pair) -> Pair:
     return ops.where(at_zero, ops.ones_like(re), re), im
 
 
+@fused("count", "stride")
 def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
     """The powers ``exp(k * stride * log_lam)`` for k = 0 .. count - 1, of shape S + (count,).
 
@@ -93,6 +96,7 @@ def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
     return z[0], z[1]
 
 
+@fused("stride")
 def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     """Integer multiples ``k * stride * log_lam``, up to whole turns of the phase.
 

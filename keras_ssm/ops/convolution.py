@@ -6,6 +6,7 @@ from keras_ssm import backend
 from keras_ssm.ops.complex import Tensor
 
 
+@backend.fused()
 def convolve(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
     """Causal convolution, plus an anti-causal one that starts at the next sample.
 

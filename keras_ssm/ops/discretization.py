@@ -10,16 +10,18 @@ import math
 
 from keras import ops
 
-from keras_ssm.backend import arctan2
+from keras_ssm.backend import arctan2, fused
 from keras_ssm.ops.complex import Pair, Tensor, conj, expm1_ratio, scale, square_abs
 
 
+@fused()
 def zoh(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     """Zero-order hold: lam = exp(dt Lambda), gamma = (lam - 1) / Lambda."""
     log_lam = scale(Lambda, dt)
     return log_lam, scale(expm1_ratio(log_lam), dt)
 
 
+@fused()
 def bilinear(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     """Tustin: lam = (1 + z/2) / (1 - z/2), gamma = dt / (1 - z/2), z = dt Lambda."""
     re, im = scale(Lambda, dt)

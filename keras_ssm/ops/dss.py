@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from keras import ops
 
+from keras_ssm.backend import fused
 from keras_ssm.ops import channelwise
 from keras_ssm.ops.complex import Pair, Tensor, conj, exp, expm1, multiply, scale, square_abs
 from keras_ssm.ops.masking import Compaction, align_right
@@ -18,6 +19,7 @@ from keras_ssm.ops.varying_scan import varying_scan
 EPSILON = 1e-7
 
 
+@fused()
 def exp_scale(Lambda: Pair, dt_Lambda: Pair) -> Pair:
     """(exp(dt Lambda) - 1) / Lambda with |Lambda|^2 kept above 1e-7: DSS-EXP."""
     norm = ops.clip(square_abs(Lambda), EPSILON, math.inf)

@@ -14,7 +14,7 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.backend import accumulate, inner_product, lagged_inner_product, matmul
+from keras_ssm.backend import accumulate, fused, inner_product, lagged_inner_product, matmul
 from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply, scale
 
 CHUNK = 16
@@ -22,6 +22,7 @@ CHUNK = 16
 _UNKNOWN_LENGTH_LEVELS = 4
 
 
+@fused()
 def to_chunks(u: Tensor) -> Tensor:
     """(B, L, H) to (Q, B, M, H), with zeros behind the last step."""
     B, length, H = ops.shape(u)
@@ -30,12 +31,14 @@ def to_chunks(u: Tensor) -> Tensor:
     return ops.transpose(ops.reshape(u, (B, -1, size, H)), (2, 0, 1, 3))
 
 
+@fused("length")
 def from_chunks(y: Tensor, length: Tensor) -> Tensor:
     """(Q, B, M, F) to (B, L, F)."""
     Q, B, M, F = ops.shape(y)
     return ops.reshape(ops.transpose(y, (1, 2, 0, 3)), (B, M * Q, F))[:, :length]
 
 
+@fused("reverse")
 def scan(log_lam: Pair, b: Tensor, x0: Tensor | None = None, reverse: bool = False) -> Tensor:
     """x_k = lam x_(k-1) + b_k for all k, with x_(-1) = x0.
 

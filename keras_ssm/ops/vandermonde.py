@@ -10,7 +10,7 @@ replace the H n L exponentials of the textbook form, in real arithmetic.
 
 from keras import ops
 
-from keras_ssm.backend import matmul
+from keras_ssm.backend import fused, matmul
 from keras_ssm.ops.complex import Pair, Tensor, multiply, powers
 
 # Chunk size where the length is not known before the call.
@@ -24,6 +24,7 @@ def chunk_size(length: Tensor) -> int:
     return 1 << ((max(length, 1) - 1).bit_length() + 1) // 2
 
 
+@fused("length")
 def vandermonde(w: Pair, log_lam: Pair, length: Tensor) -> Tensor:
     """K[g, h, l] = Re sum_n w[g, h, n] lam[h, n]^l for l = 0 .. length - 1.
 
@@ -45,6 +46,7 @@ def vandermonde(w: Pair, log_lam: Pair, length: Tensor) -> Tensor:
     return ops.transpose(product, (1, 0, 2))
 
 
+@fused()
 def weighted_sum(u: Tensor, log_lam: Pair) -> Pair:
     """x[b, h, n] = sum_k lam[h, n]^(L - 1 - k) u[b, h, k]: the state after the sequence.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from keras import ops
 
+from keras_ssm.backend import fused
 from keras_ssm.ops.complex import Pair, Tensor, conj, exp, multiply
 
 _CHUNK = 16
@@ -18,6 +19,7 @@ _CHUNK = 16
 _UNKNOWN_LENGTH_LEVELS = 4
 
 
+@fused()
 def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
     """x_k = lam_k x_(k-1) + b_k for all k, with x_(-1) = x0.
 
