@@ -5,6 +5,7 @@ from typing import Any
 
 import keras
 
+from keras_ssm import initializers
 from keras_ssm.layers import (
     DSS,
     S4D,
@@ -57,8 +58,8 @@ def classifier(
             the place of the dense encoder.
         one_hot: give the embedding the bias of a dense layer that reads one-hot
             tokens, as in S5 models (see `OneHotDense`).
-        encoder_initializer: of the encoder's or embedding's weights; None takes
-            the Keras layer's.
+        encoder_initializer: of the encoder's or embedding's weights, see
+            `initializers.get`; None takes the layer's own.
         masked: hide steps that are padding, token 0 or all features 0:
             everywhere (True), or from the pooling alone (`"pooling"`), as the
             official code of all three papers does; there, blocks and norms
@@ -146,20 +147,17 @@ def _encoder(
             "`input_shape` must be (length, features), or (length,) with `vocabulary_size`. "
             f"Received: input_shape={input_shape}, vocabulary_size={vocabulary_size}"
         )
+    if one_hot and vocabulary_size is None:
+        raise ValueError("`one_hot` needs a `vocabulary_size`. Received: vocabulary_size=None")
+    options: dict[str, Any] = {"name": "encoder"}
+    if initializer is not None:
+        embeds = vocabulary_size is not None and not one_hot
+        key = "embeddings_initializer" if embeds else "kernel_initializer"
+        options[key] = initializers.get(initializer)
     if vocabulary_size is None:
-        if one_hot:
-            raise ValueError("`one_hot` needs a `vocabulary_size`. Received: vocabulary_size=None")
         inputs = keras.Input(input_shape, name="inputs")
         x = keras.layers.Masking(0.0, name="masking")(inputs) if masked else inputs
-        given = {} if initializer is None else {"kernel_initializer": initializer}
-        return inputs, keras.layers.Dense(width, name="encoder", **given)(x)
+        return inputs, keras.layers.Dense(width, **options)(x)
     inputs = keras.Input(input_shape, dtype="int32", name="inputs")
-    if one_hot:
-        given = {} if initializer is None else {"kernel_initializer": initializer}
-        encoder = OneHotDense(vocabulary_size, width, mask_zero=masked, name="encoder", **given)
-    else:
-        given = {} if initializer is None else {"embeddings_initializer": initializer}
-        encoder = keras.layers.Embedding(
-            vocabulary_size, width, mask_zero=masked, name="encoder", **given
-        )
-    return inputs, encoder(inputs)
+    embedding = OneHotDense if one_hot else keras.layers.Embedding
+    return inputs, embedding(vocabulary_size, width, mask_zero=masked, **options)(inputs)
