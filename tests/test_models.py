@@ -1,4 +1,4 @@
-"""The classifier: published sizes, unknown lengths, compilation, float policies."""
+"""The classifier: unknown lengths, padding, compilation, float policies."""
 
 import functools
 import os
@@ -8,57 +8,11 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_ssm.layers import DSS, S4D, S5, SequencePooling, SSMBlock
+from keras_ssm.layers import DSS, S4D, S5, OneHotDense, SequencePooling, SSMBlock
 from keras_ssm.models import classifier
 from keras_ssm.optimizers import adamw
 
 BACKEND = os.environ["KERAS_BACKEND"]
-
-S4D_SC35 = {
-    "num_classes": 35, "input_shape": (None, 1), "layer": "s4d", "depth": 6, "width": 128,
-    "state_size": 64, "bidirectional": True, "norm": "batch",
-}  # fmt: skip
-
-
-def s5(num_classes, features, depth, width, state_size, blocks, gating, **options):
-    return {
-        "num_classes": num_classes, "input_shape": (None, features), "layer": "s5",
-        "depth": depth, "width": width, "state_size": state_size, "blocks": blocks,
-        "gating": gating, "bidirectional": True, "norm": "batch", **options,
-    }  # fmt: skip
-
-
-def dss(num_classes, depth, width, vocabulary_size=None):
-    return {
-        "num_classes": num_classes, "input_shape": (None,) if vocabulary_size else (None, 1),
-        "layer": "dss", "depth": depth, "width": width, "state_size": 64,
-        "vocabulary_size": vocabulary_size, "norm": "batch",
-    }  # fmt: skip
-
-
-PUBLISHED = {
-    "s4d-sc35": (305_827, {**S4D_SC35, "n_ssm": 2}),
-    "s4d-sc35-untied": (402_595, {**S4D_SC35, "n_ssm": None}),
-    "s5-listops": (188_490, s5(10, 20, 8, 128, 16, 8, "half_glu2", C_initializer="lecun_normal")),
-    "s5-text": (1_321_154, s5(2, 135, 6, 256, 192, 12, "half_glu2")),
-    "s5-retrieval": (706_434, s5(2, 98, 6, 128, 256, 16, "half_glu1")),
-    "s5-image": (5_133_706, s5(10, 1, 6, 512, 384, 3, "half_glu1", clip_eigenvalues=True)),
-    "s5-pathfinder": (1_113_602, s5(2, 1, 6, 192, 256, 8, "half_glu1")),
-    "s5-pathx": (694_018, s5(2, 1, 6, 128, 256, 16, "half_glu1", C_initializer="complex_normal")),
-    "s5-sc35": (283_523, s5(35, 1, 6, 96, 128, 16, "half_glu1")),
-    "dss-listops": (205_578, dss(10, 6, 128, 18)),
-    "dss-text": (152_194, dss(2, 4, 128, 135)),
-    "dss-image": (1_991_434, dss(10, 6, 512)),
-    "dss-pathfinder": (600_834, dss(2, 6, 256)),
-    "dss-sc10": (203_530, dss(10, 6, 128)),
-}
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
-def test_number_of_parameters_equals_that_of_the_published_model(name):
-    count, options = PUBLISHED[name]
-    model = classifier(**options)
-    assert sum(int(np.prod(v.shape)) for v in model.trainable_variables) == count
 
 
 def three_layers(norm="layer", **compile_options):
@@ -178,6 +132,73 @@ def test_tokens_with_padding_give_the_logits_of_the_tokens_alone():
     np.testing.assert_allclose(padded, alone, atol=1e-5)
 
 
+def test_a_token_is_encoded_as_a_dense_layer_encodes_its_one_hot_vector():
+    tokens = np.array([[3, 0, 6], [5, 5, 1]])
+    layer, dense = OneHotDense(7, 4, mask_zero=True), keras.layers.Dense(4)
+    encoded = layer(tokens)
+    layer.bias.assign(np.arange(4.0))
+    dense.build((None, None, 7))
+    dense.set_weights(layer.get_weights())
+    np.testing.assert_allclose(
+        numpy(layer(tokens)), numpy(dense(ops.one_hot(tokens, 7))), atol=1e-6
+    )
+    assert layer.count_params() == 7 * 4 + 4
+    np.testing.assert_array_equal(numpy(layer.compute_mask(tokens)), tokens != 0)
+    assert tuple(encoded.shape) == layer.compute_output_shape(tokens.shape) == (2, 3, 4)
+    copy = OneHotDense.from_config(layer.get_config())
+    assert copy.get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("prenorm", [True, False])
+def test_padding_that_only_the_pooling_masks_is_a_step_like_any_other(prenorm):
+    options = {
+        "input_shape": (None,), "layer": "s5", "depth": 1, "width": 4, "state_size": 4,
+        "vocabulary_size": 7, "one_hot": True, "bidirectional": True, "norm": "batch",
+        "prenorm": prenorm, "final_norm": True,
+    }  # fmt: skip
+    model = classifier(None, masked="pooling", pooling="masked_mean", **options)
+    plain = classifier(None, masked=False, pooling=None, **options)
+    full = classifier(None, masked=True, pooling="masked_mean", **options)
+    plain.set_weights([numpy(w) for w in model.weights])
+    full.set_weights([numpy(w) for w in model.weights])
+    tokens = np.array([[3, 1, 6, 2, 0, 0], [1, 2, 3, 4, 5, 6]], "int32")
+    # In training, so that padding is in the statistics of both norms too.
+    pooled, features = numpy(model(tokens, training=True)), numpy(plain(tokens, training=True))
+    keep = (tokens != 0)[..., None]
+    np.testing.assert_allclose(pooled, (features * keep).sum(1) / keep.sum(1), atol=1e-6)
+    for a, b in zip(model.non_trainable_weights, plain.non_trainable_weights, strict=True):
+        np.testing.assert_allclose(numpy(a), numpy(b), atol=1e-6, err_msg=a.path)
+    assert np.abs(pooled - numpy(full(tokens, training=True))).max() > 1e-3
+
+
+def test_the_norm_after_the_last_block_sees_valid_steps_only_when_padding_is_hidden():
+    options = {
+        "input_shape": (None,), "layer": "dss", "depth": 1, "width": 4, "state_size": 4,
+        "vocabulary_size": 7, "norm": "batch", "final_norm": True, "norm_momentum": 0.0,
+        "pooling": "last",
+    }  # fmt: skip
+    model = classifier(None, masked=True, **options)
+    tokens = np.array([[3, 1, 6, 2, 0, 0], [1, 2, 3, 4, 5, 6]], "int32")
+    last = numpy(model(tokens, training=True))
+    norm = model.get_layer("norm")
+    # With momentum 0 the moving average is that of this batch.
+    block = keras.Model(model.inputs, model.get_layer("block_0").output)
+    valid = numpy(block(tokens, training=True))[tokens != 0]
+    np.testing.assert_allclose(numpy(norm.moving_mean), valid.mean(axis=0), atol=1e-5)
+    scaled = (valid - valid.mean(axis=0)) / np.sqrt(valid.var(axis=0) + 1e-5)
+    np.testing.assert_allclose(last, scaled[[3, 9]], atol=1e-4)
+
+
+def test_the_initializer_of_the_encoder_may_be_named():
+    for options, name in [
+        ({"input_shape": (None, 2)}, "kernel"),
+        ({"input_shape": (None,), "vocabulary_size": 9}, "embeddings"),
+        ({"input_shape": (None,), "vocabulary_size": 9, "one_hot": True}, "kernel"),
+    ]:
+        model = classifier(3, depth=1, width=8, encoder_initializer="ones", **options)
+        np.testing.assert_array_equal(numpy(getattr(model.get_layer("encoder"), name)), 1)
+
+
 def test_without_pooling_there_are_logits_at_every_step():
     model = classifier(3, (None, 2), "s4d", depth=1, width=4, state_size=4, pooling=None)
     assert model.output_shape == (None, None, 3)
@@ -194,6 +215,10 @@ def test_without_pooling_there_are_logits_at_every_step():
             r"must be \(length, features\).*: input_shape=\(None,\)",
         ),
         ({"vocabulary_size": 5}, "Received: input_shape=.*, vocabulary_size=5"),
+        ({"one_hot": True}, "needs a `vocabulary_size`"),
+        ({"masked": "norm"}, "`masked` must be one of .*'pooling'.* Received: masked='norm'"),
+        ({"masked": "pooling"}, "needs pooling=.* Received: masked='pooling', pooling='mean'"),
+        ({"norm": None, "final_norm": True}, "needs a `norm`. Received: .*norm=None"),
         ({"pooling": "max"}, "`mode` must be one of .* Received: mode='max'"),
     ],
     ids=str,

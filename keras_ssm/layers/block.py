@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
 from keras_ssm.layers.arguments import check_choice
 from keras_ssm.layers.gating import GATINGS, Gating
@@ -30,6 +31,9 @@ class SSMBlock(keras.layers.Layer):
             code 1e-5.
         norm_momentum: share of the old average that batch norm keeps in a
             step: 0.95 in most S5 models, 0.9 in torch code.
+        use_mask: leave masked steps out of norm and layer. False treats them
+            like any other step, as the official code treats padding; the mask
+            is passed on either way.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Input shape:
@@ -64,6 +68,7 @@ class SSMBlock(keras.layers.Layer):
         residual: bool = True,
         norm_epsilon: float = 1e-5,
         norm_momentum: float = 0.9,
+        use_mask: bool = True,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -87,6 +92,7 @@ class SSMBlock(keras.layers.Layer):
         self.residual = residual
         self.norm_epsilon = norm_epsilon
         self.norm_momentum = norm_momentum
+        self.use_mask = use_mask
         self.supports_masking = True
         self.norm_layer: Any = None
         if norm == "layer":
@@ -112,6 +118,9 @@ class SSMBlock(keras.layers.Layer):
     def call(
         self, inputs: Tensor, mask: Tensor | None = None, training: bool | None = None
     ) -> Tensor:
+        if mask is not None and not self.use_mask:
+            # Without the mask that Keras hangs on a tensor and gives to every layer called on it.
+            inputs, mask = ops.copy(inputs), None
         x = self._normalised(inputs, mask, training) if self.prenorm else inputs
         x = self.gate(self.ssm(x, mask=mask, training=training), training=training)
         if self.residual:
@@ -167,6 +176,7 @@ class SSMBlock(keras.layers.Layer):
             "residual": self.residual,
             "norm_epsilon": self.norm_epsilon,
             "norm_momentum": self.norm_momentum,
+            "use_mask": self.use_mask,
         }
 
     @classmethod

@@ -6,13 +6,14 @@ import keras
 from keras import ops
 
 from keras_ssm.backend import compiled
-from keras_ssm.layers import Gating, SequencePooling, SSMBlock
+from keras_ssm.layers import Gating, OneHotDense, SequencePooling, SSMBlock
 from keras_ssm.layers.ssm import SSM
 from keras_ssm.ops.complex import Tensor
 
 # Layers of Keras that treat every step by itself.
 _POSITIONWISE = (
     Gating,
+    OneHotDense,
     keras.layers.Activation,
     keras.layers.Add,
     keras.layers.Average,

@@ -1,0 +1,99 @@
+"""The two-tower model of the papers for pairs of documents."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssm.models.classifier import classifier
+from keras_ssm.ops.complex import Tensor
+
+
+def retrieval(
+    num_classes: int,
+    input_shape: Sequence[int | None],
+    layer: str = "s5",
+    width: int = 128,
+    name: str | None = None,
+    **options: Any,
+) -> keras.Model:
+    """Both documents of a pair through one encoder, and a two-layer head on what it gives.
+
+        logits = W2 gelu(W1 [a, b, a - b, a * b] + b1) + b2
+
+    with a and b the pooled features of the two documents, which go through the
+    encoder as one batch of twice the size. W1 keeps the width of the encoder.
+    gelu is the tanh approximation for S5 and exact for DSS and S4D, as in the
+    sources.
+
+    Args:
+        num_classes: number of logits.
+        input_shape: (2, length): both documents as integer tokens, padded with
+            0 to one length, which may be None.
+        layer: `"dss"`, `"s4d"` or `"s5"`.
+        width: features between the blocks, and of the head.
+        name: of the model.
+        **options: of `classifier`, for the encoder; `vocabulary_size` among them.
+
+    Returns:
+        A functional `keras.Model` from (batch, 2, length) to (batch,
+        num_classes).
+
+    Raises:
+        ValueError: for an input shape that is not a pair, `pooling=None`, or
+            what `classifier` refuses.
+
+    Example:
+
+    >>> model = keras_ssm.models.retrieval(
+    ...     2, (2, None), depth=2, width=16, vocabulary_size=98, masked=True, pooling="masked_mean"
+    ... )
+    >>> model(np.ones((3, 2, 64), "int32")).shape
+    (3, 2)
+
+    References:
+        lindermanlab/S5 `s5/seq_model.py`, `RetrievalModel`; state-spaces/s4
+        `src/tasks/decoders.py`, `RetrievalHead`.
+    """
+    input_shape = tuple(input_shape)
+    if len(input_shape) != 2 or input_shape[0] != 2:
+        raise ValueError(
+            "`input_shape` must be (2, length): a pair of documents of integer tokens. "
+            f"Received: input_shape={input_shape}"
+        )
+    if options.get("pooling", "mean") is None:
+        raise ValueError("A pair is compared by pooled features. Received: pooling=None")
+    encoder = classifier(None, input_shape[1:], layer, width=width, name="encoder", **options)
+    inputs = keras.Input(input_shape, dtype="int32", name="inputs")
+    x = PairComparison(name="pair")(encoder(FoldPairs(name="documents")(inputs)))
+    x = keras.layers.Dense(width, name="hidden")(x)
+    x = ops.gelu(x, approximate=layer == "s5")
+    return keras.Model(inputs, keras.layers.Dense(num_classes, name="head")(x), name=name)
+
+
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class FoldPairs(keras.layers.Layer):
+    """Pairs (batch, 2, length) as one batch (2 batch, length): a and b of every pair in turn."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        return ops.reshape(inputs, (-1, ops.shape(inputs)[-1]))
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        batch, pair, length = inputs.shape
+        rows = None if batch is None else batch * pair
+        return keras.KerasTensor((rows, length), dtype=inputs.dtype)
+
+
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class PairComparison(keras.layers.Layer):
+    """[a, b, a - b, a * b], (batch, 4 features), of the rows a, b, a, b, ... of (2 batch, ...)."""
+
+    def call(self, inputs: Tensor) -> Tensor:
+        pairs = ops.reshape(inputs, (-1, 2, inputs.shape[-1]))
+        a, b = pairs[:, 0], pairs[:, 1]
+        return ops.concatenate([a, b, a - b, a * b], axis=-1)
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> tuple[Any, ...]:
+        rows, features = input_shape
+        return None if rows is None else rows // 2, 4 * features
