@@ -260,3 +260,12 @@ def test_the_checksum_of_gzip_is_read(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"a.tar.gz of .*CRC"):
         unpack(path, tmp_path / "out")
+
+
+def test_rubbish_between_members_is_not_taken_for_the_end(tmp_path):
+    path = write_tar(tmp_path / "a.tar", "w")
+    data = bytearray(path.read_bytes())
+    data[512 * 21 : 512 * 22] = b"x" * 512  # the second header
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=r"a.tar of .*the end mark is missing"):
+        unpack(path, tmp_path / "out")

@@ -29,14 +29,14 @@ _BLOCK = 1 << 20
 
 
 def fetch(
-    url: str, sha256: str | None, name: str, data_dir: str | os.PathLike | None = None
+    url: str, checksum: str | None, name: str, data_dir: str | os.PathLike | None = None
 ) -> pathlib.Path:
     """A file of the data folder, downloaded if it is not there.
 
     Args:
         url: address.
-        sha256: checksum of the file; None if none is published, in which case
-            the download cannot be verified, and a line says so.
+        checksum: sha256 or md5 of the file, in hexadecimal digits; None if none
+            is published: the download cannot be verified then, and a line says so.
         name: of the file in the folder.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
@@ -58,7 +58,7 @@ def fetch(
     """
     path = data_folder(data_dir) / name
     if path.exists():
-        _check_sum(path, sha256, f"Remove it to have it fetched from {url}")
+        _check_sum(path, checksum, f"Remove it to have it fetched from {url}")
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     # A folder of its own: Keras takes what an interrupted download left for the file.
@@ -70,9 +70,11 @@ def fetch(
                 f"{url} could not be fetched ({error}). Without a network, put the file into "
                 f"{path.parent} as {name}"
             ) from error
-        _check_sum(pathlib.Path(folder) / name, sha256, f"Nothing of it was kept. It is from {url}")
+        _check_sum(
+            pathlib.Path(folder) / name, checksum, f"Nothing of it was kept. It is from {url}"
+        )
         os.replace(pathlib.Path(folder) / name, path)
-    if sha256 is None:
+    if checksum is None:
         print(f"{path}: no checksum is published for this file, so it is unverified")
     return path
 
@@ -182,14 +184,15 @@ def _listing(folder: pathlib.Path) -> str:
     return ", ".join(names[:8]) + rest or "an empty folder"
 
 
-def _check_sum(path: pathlib.Path, sha256: str | None, hint: str) -> None:
-    if sha256 is None:
+def _check_sum(path: pathlib.Path, checksum: str | None, hint: str) -> None:
+    if checksum is None:
         return
+    kind = {32: "md5", 64: "sha256"}[len(checksum)]
     with open(path, "rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != sha256:
+        found = hashlib.file_digest(file, kind).hexdigest()
+    if found != checksum:
         raise ValueError(
-            f"expected the sha256 {sha256}, found {found} in {path.name} of "
+            f"expected the {kind} {checksum}, found {found} in {path.name} of "
             f"{path.stat().st_size} bytes: cut short or changed. {hint}"
         )
 
@@ -215,15 +218,21 @@ def _unpack_tar(archive: pathlib.Path, folder: pathlib.Path, only: str) -> int:
                 except tarfile.FilterError as error:
                     raise _leaving(archive, member.name) from error
                 count += member.isreg()
-            content.members.clear()  # a million entries would stay in memory
-        # A tar that is cut between two members reads like a shorter one.
-        stream = content.fileobj
-        stream.seek(content.offset)
-        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-            raise tarfile.ReadError("the end mark is missing")
-        while stream.read(_BLOCK):  # to the checksum of the compression
-            pass
+            content.members.clear()  # type: ignore[attr-defined]  # a million would stay in memory
+        _check_end(content)
     return count
+
+
+def _check_end(archive: tarfile.TarFile) -> None:
+    """After the last member: `tarfile` takes a cut between members, or rubbish, for the end."""
+    stream = archive.fileobj
+    whole = stream.tell() == archive.offset + tarfile.BLOCKSIZE
+    # Reading on also compares the checksum at the end of the compression. Forwards
+    # only: a step back in a compressed stream starts it again.
+    while block := stream.read(_BLOCK):
+        whole = whole and block.count(0) == len(block)
+    if not whole:
+        raise tarfile.ReadError("the end mark is missing")
 
 
 def _unpack_zip(archive: pathlib.Path, folder: pathlib.Path, only: str) -> int:

@@ -264,7 +264,7 @@ def _checked(name: str, rows: Rows) -> Iterator[np.ndarray]:
 
 
 def _write_all(file: io.RawIOBase, array: np.ndarray) -> None:
-    rest = memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    rest = np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
     while rest:
         rest = rest[file.write(rest) :]
 
