@@ -1,6 +1,32 @@
 """Data sets as NumPy arrays, in the manner of `keras.datasets`."""
 
-from keras_ssm.datasets import digits, fashion_mnist, mnist, mnist_5k
+from keras_ssm.datasets import (
+    cifar10,
+    digits,
+    fashion_mnist,
+    folder,
+    listops,
+    lra_image,
+    mnist,
+    mnist_5k,
+    pathfinder,
+    retrieval,
+    text,
+)
 from keras_ssm.datasets.batches import FollowEpochs, SequenceBatches
 
-__all__ = ["digits", "fashion_mnist", "mnist", "mnist_5k", "FollowEpochs", "SequenceBatches"]
+__all__ = [
+    "cifar10",
+    "digits",
+    "fashion_mnist",
+    "folder",
+    "listops",
+    "lra_image",
+    "mnist",
+    "mnist_5k",
+    "pathfinder",
+    "retrieval",
+    "text",
+    "FollowEpochs",
+    "SequenceBatches",
+]

@@ -6,12 +6,12 @@ import hashlib
 import lzma
 import os
 import pathlib
-import shutil
 import tarfile
 import tempfile
 import zipfile
 import zlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 
@@ -110,25 +110,27 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*
     if not archive.is_file():
         raise ValueError(f"expected an archive. Received: {archive}, which is not a file")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = pathlib.Path(tempfile.mkdtemp(".partial", f".{folder.name}.", folder.parent))
     try:
-        temporary.chmod(0o777 & ~_umask())
-        take = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
-        if take(archive, temporary, only) == 0:
-            raise ValueError(f"expected files named {only} in {archive}, found none")
-        try:
-            os.rename(temporary, folder)
-        except OSError:
-            if not folder.is_dir():  # else another process was faster
-                raise
+        with tempfile.TemporaryDirectory(
+            ".partial", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True
+        ) as temporary:
+            # Inside, since a temporary folder can be read by its owner alone.
+            new = pathlib.Path(temporary) / folder.name
+            new.mkdir()
+            take = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
+            if take(archive, new, only) == 0:
+                raise ValueError(f"expected files named {only} in {archive}, found none")
+            try:
+                os.rename(new, folder)
+            except OSError:
+                if not folder.is_dir():  # else another process was faster
+                    raise
     except _DAMAGED as error:
         raise ValueError(
             f"expected a whole tar, compressed tar or zip archive, found {archive} of "
             f"{archive.stat().st_size} bytes, which is cut short, damaged or something else "
             f"({type(error).__name__}: {error}). Nothing of it was kept"
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return folder
 
 
@@ -197,12 +199,6 @@ def _check_sum(path: pathlib.Path, checksum: str | None, hint: str) -> None:
         )
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 def _unpack_tar(archive: pathlib.Path, folder: pathlib.Path, only: str) -> int:
     count = 0
     with tarfile.open(archive, "r:*") as content:
@@ -225,7 +221,7 @@ def _unpack_tar(archive: pathlib.Path, folder: pathlib.Path, only: str) -> int:
 
 def _check_end(archive: tarfile.TarFile) -> None:
     """After the last member: `tarfile` takes a cut between members, or rubbish, for the end."""
-    stream = archive.fileobj
+    stream: Any = archive.fileobj
     whole = stream.tell() == archive.offset + tarfile.BLOCKSIZE
     # Reading on also compares the checksum at the end of the compression. Forwards
     # only: a step back in a compressed stream starts it again.

@@ -90,15 +90,13 @@ def _files(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _build(name: str, level: str, max_length: int) -> Build:
-    def build(
-        folder: pathlib.Path, done: Mapping[str, Arrays]
-    ) -> Mapping[str, np.ndarray | Rows]:
+    def build(folder: pathlib.Path, done: Mapping[str, Arrays]) -> Mapping[str, np.ndarray | Rows]:
         path = folder / name
         shape = (count_lines(path), 2, max_length)
         if level == "bytes":
-            return sequences(shape, "uint8", _parts(path, None, max_length))
+            return sequences(shape, "uint8", _parts(path, None, max_length), shape[:2])
         known = done["train"]["vocabulary"] if done else _vocabulary(path, max_length)
-        arrays = sequences(shape, "uint8", _parts(path, known, max_length))
+        arrays = sequences(shape, "uint8", _parts(path, known, max_length), shape[:2])
         return {**arrays, "vocabulary": known}
 
     return build

@@ -1,6 +1,7 @@
 """Where a data set comes from, and its splits prepared from there."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -135,11 +136,10 @@ def prepare(
         folder = source.get(data_dir)
     stamped = files(folder) if folder else ()
     done: dict[str, dict[str, np.ndarray]] = {}
+
+    def made(build: Build) -> Mapping[str, np.ndarray | Rows]:
+        return build(folder or source.get(data_dir), done)
+
     for split, build in builds.items():
-        done[split] = cached(
-            paths[split],
-            settings,
-            lambda build=build: build(folder or source.get(data_dir), done),  # type: ignore[misc]
-            stamped,
-        )
+        done[split] = cached(paths[split], settings, functools.partial(made, build), stamped)
     return done

@@ -90,9 +90,7 @@ def _folders(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _build(split: str, level: str, max_length: int) -> Build:
-    def build(
-        folder: pathlib.Path, done: Mapping[str, Arrays]
-    ) -> Mapping[str, np.ndarray | Rows]:
+    def build(folder: pathlib.Path, done: Mapping[str, Arrays]) -> Mapping[str, np.ndarray | Rows]:
         paths, y = _reviews(folder, split)
         if level == "bytes":
             x, lengths = characters.encode_bytes([_read(path) for path in paths], max_length)

@@ -69,13 +69,15 @@ def sequences(
     shape: tuple[int, ...],
     dtype: str,
     parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    lengths_shape: tuple[int, ...] | None = None,
 ) -> dict[str, Rows]:
     """Sequences, labels and lengths that come together, for a cache.
 
     Args:
-        shape: of x; its last axis is time.
+        shape: of x.
         dtype: of x.
         parts: `(x, y, lengths)`, each a part along the first axis.
+        lengths_shape: of lengths, if not (count,).
 
     Returns:
         `x`, `y` and `lengths` as `keras_ssm.datasets.cache.Rows`.
@@ -99,7 +101,7 @@ def sequences(
     return {
         "x": Rows(shape, dtype, rows()),
         "y": Rows(shape[:1], "int32", y),
-        "lengths": Rows(shape[:-1], "int32", lengths),
+        "lengths": Rows(lengths_shape or shape[:1], "int32", lengths),
     }
 
 
