@@ -11,6 +11,7 @@ from keras_ssm.datasets import (
     mnist_5k,
     pathfinder,
     retrieval,
+    speech_commands,
     text,
 )
 from keras_ssm.datasets.batches import FollowEpochs, SequenceBatches
@@ -26,6 +27,7 @@ __all__ = [
     "mnist_5k",
     "pathfinder",
     "retrieval",
+    "speech_commands",
     "text",
     "FollowEpochs",
     "SequenceBatches",

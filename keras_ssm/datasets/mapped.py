@@ -21,8 +21,9 @@ def described(array: np.ndarray) -> Any:
     root = array
     while isinstance(root.base, np.ndarray):
         root = root.base
-    whole = isinstance(root, np.memmap) and isinstance(root.base, mmap.mmap)
-    if not whole or root.filename is None or min(array.strides, default=0) < 0:
+    if not isinstance(root, np.memmap) or root.filename is None:
+        return array
+    if not isinstance(root.base, mmap.mmap) or min(array.strides, default=0) < 0:
         return array
     start = array.__array_interface__["data"][0] - root.__array_interface__["data"][0]
     return MappedView(

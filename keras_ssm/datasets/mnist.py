@@ -75,7 +75,11 @@ def load_data(
 def _read_npz(path: pathlib.Path) -> tuple[Split, Split]:
     try:
         with np.load(path, allow_pickle=False) as content:
-            return tuple((content[f"x_{part}"], content[f"y_{part}"]) for part in ("train", "test"))
+            train, test = (
+                (content["x_train"], content["y_train"]),
+                (content["x_test"], content["y_test"]),
+            )
+            return train, test
     except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"expected x_train, y_train, x_test and y_test in {path}, found "

@@ -43,8 +43,10 @@ def permutation(name: str | None, length: int) -> np.ndarray:
         return np.random.RandomState(_SEED).permutation(length)
     bits = (length - 1).bit_length()
     numbers = np.arange(2**bits)
-    reverse = sum((numbers >> bit & 1) << (bits - 1 - bit) for bit in range(bits))
-    return reverse[reverse < length] if bits else numbers
+    reverse = np.zeros_like(numbers)
+    for bit in range(bits):
+        reverse |= (numbers >> bit & 1) << (bits - 1 - bit)
+    return reverse[reverse < length]
 
 
 def sequences(
