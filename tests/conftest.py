@@ -54,3 +54,21 @@ def float32_afterwards():
 
     yield
     keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def full_disk():
+    """A context in which no file can grow beyond `room` bytes, as on a disk that is full."""
+    resource = pytest.importorskip("resource", reason="no limits on this system")
+
+    class FullDisk:
+        room = 1 << 18
+
+        def __enter__(self):
+            self.limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self.room, self.limits[1]))
+
+        def __exit__(self, *error):
+            resource.setrlimit(resource.RLIMIT_FSIZE, self.limits)
+
+    return FullDisk()

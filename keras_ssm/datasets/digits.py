@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from keras_ssm.datasets import splits
+
 Split = tuple[np.ndarray, np.ndarray]
 CLASSES = 10
 
@@ -42,17 +44,7 @@ def load_data(
         Machine Learning Repository, 1998 (its test part), through
         `sklearn.datasets.load_digits`.
     """
-    for name, fraction in (
-        ("validation_fraction", validation_fraction),
-        ("test_fraction", test_fraction),
-    ):
-        if not 0 <= fraction < 1:
-            raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={fraction!r}")
-    if validation_fraction + test_fraction >= 1:
-        raise ValueError(
-            "`validation_fraction` and `test_fraction` must leave images to train on. Received: "
-            f"validation_fraction={validation_fraction!r}, test_fraction={test_fraction!r}"
-        )
+    splits.check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
@@ -63,24 +55,6 @@ def load_data(
     pixels, labels = load_digits(return_X_y=True)
     x = (pixels / 16).astype("float32")[:, :, None]
     y = labels.astype("int32")
-    parts = _split_by_class(y, (validation_fraction, test_fraction), seed)
+    parts = splits.by_class(y, (validation_fraction, test_fraction), seed)
     train, validation, test = ((x[part], y[part]) for part in parts)
     return train, validation, test
-
-
-def _split_by_class(
-    y: np.ndarray, fractions: tuple[float, float], seed: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Sorted indices of the rest and of two parts with these fractions of every class."""
-    # RandomState, not default_rng: NumPy promises its stream never changes.
-    random = np.random.RandomState(seed)
-    rest, first, last = [], [], []
-    for label in np.unique(y):
-        members = random.permutation(np.flatnonzero(y == label))
-        # One part from each end, so that the size of one does not move the other.
-        start, stop = (round(fraction * len(members)) for fraction in fractions)
-        stop = len(members) - stop
-        first.append(members[:start])
-        rest.append(members[start:stop])
-        last.append(members[stop:])
-    return tuple(np.sort(np.concatenate(part)) for part in (rest, first, last))  # type: ignore[return-value]

@@ -1,0 +1,273 @@
+"""Batches of sequences for `fit`, on every backend."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ssm.datasets.mapped import described, mapped
+from keras_ssm.layers.arguments import check_size
+
+
+class SequenceBatches(keras.utils.PyDataset):
+    """Batches of sequences: shuffled by seed, padded, scaled, read from disk as they are needed.
+
+    Epoch `e` has an order of its own that depends on `(seed, e)` alone. `epoch`
+    says which one the batches are of; it goes up by one whenever Keras reports
+    the end of an epoch, which `fit` does once before its first. Where the
+    number matters, as for a training that is resumed, give `fit` a
+    `FollowEpochs(batches)` among its callbacks. Pass `shuffle=False` to `fit`:
+    by default it shuffles the order of the batches once more, by a generator
+    that is not seeded here.
+
+    Args:
+        x: sequences, of shape (count, L) or (count, L, features); pairs of
+            sequences, of shape (count, 2, L), with `lengths` of shape (count,
+            2). A memory map is read a batch at a time.
+        y: targets, of shape (count, ...); handed on as they are.
+        batch_size: sequences in a batch.
+        lengths: valid steps of every sequence, of shape (count,) or (count, 2).
+            What follows them is 0 in every batch, whatever `x` holds there.
+        length: steps of every batch: sequences are cropped to it, or padded
+            with 0 on the right. None with `buckets=None` keeps L.
+        buckets: increasing lengths, instead of `length`. A sequence goes to the first
+            that holds all of it; every batch comes from one bucket and is
+            as long as it says. JAX and TensorFlow compile once per bucket.
+        shuffle: give every epoch an order of its own.
+        seed: of the shuffling.
+        mean: subtracted from `x`; broadcasts to one sequence, and is cropped with it if it
+            has a value for each of its steps.
+        std: divides what is left, like `mean`.
+        drop_last: leave out the batches that are not full; with `shuffle`, other
+            sequences every epoch.
+
+    Returns:
+        Batches `(x, y)`. x is int32 for integers without `mean` and `std`. Anything
+        else is float32, with an axis for features where `x` has none: (batch, steps, 1).
+
+    Raises:
+        ValueError: if the arrays do not belong together; if a sequence is longer than the
+            last bucket; if `drop_last` leaves no batch.
+
+    Example:
+
+    >>> x = np.array([[3, 1, 0, 0], [2, 2, 5, 4], [7, 0, 0, 0]], "uint8")
+    >>> batches = keras_ssm.datasets.SequenceBatches(
+    ...     x, np.arange(3), batch_size=2, lengths=[2, 4, 1], buckets=[2, 4])
+    >>> [x.tolist() for x, y in batches]
+    [[[3, 1], [7, 0]], [[2, 2, 5, 4]]]
+    """
+
+    def __init__(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        batch_size: int,
+        lengths: np.ndarray | Sequence[int] | None = None,
+        length: int | None = None,
+        buckets: Sequence[int] | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+        mean: np.ndarray | float | None = None,
+        std: np.ndarray | float | None = None,
+        drop_last: bool = False,
+    ) -> None:
+        super().__init__()
+        check_size("batch_size", batch_size)
+        self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        self.drop_last = drop_last
+        # `asarray`: indexing a memory map gives plain arrays then, and is faster.
+        self._x, self._y = np.asarray(x), np.asarray(y)
+        self._lengths = None if lengths is None else np.asarray(lengths)
+        self._axis = 1 if self._lengths is None else self._lengths.ndim
+        _check_arrays(self._x, self._y, self._lengths)
+        self._bounds, self._bucket = self._assigned(length, buckets)
+        self._mean, self._std = self._scale("mean", mean), self._scale("std", std)
+        if self._std is not None and not np.all(self._std > 0):
+            raise ValueError(f"`std` must be positive. Received: a smallest of {self._std.min()}")
+        integers = self._x.dtype.kind in "bui" and mean is None and std is None
+        self._dtype = np.dtype("int32" if integers else "float32")
+        self.epoch = 0
+        if not self._plan:
+            raise ValueError(
+                "expected a full batch, which `drop_last` would keep. Received: "
+                f"{len(self._x)} sequences in {len(self._bounds)} lengths, batch_size={batch_size}"
+            )
+
+    @property
+    def epoch(self) -> int:
+        """Number of the epoch whose batches are given, from 0."""
+        return self._epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._plan = self._planned()
+
+    def on_epoch_end(self) -> None:
+        """Go on to the next epoch."""
+        self.epoch += 1
+
+    def __len__(self) -> int:
+        return len(self._plan)
+
+    def samples(self, index: int) -> np.ndarray:
+        """Numbers of the sequences in batch `index` of this epoch.
+
+        Args:
+            index: of the batch.
+
+        Returns:
+            Integers of shape (batch,), in increasing order.
+
+        Example:
+
+        >>> batches = keras_ssm.datasets.SequenceBatches(np.zeros((5, 4)), np.zeros(5), 2)
+        >>> batches.samples(1)
+        array([2, 3])
+        """
+        return self._plan[index]
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+        samples = self._plan[index]
+        length = self._bounds[self._bucket[samples[0]]]
+        steps = (slice(None),) * (self._axis - 1)
+        held = min(length, self._x.shape[self._axis])
+        # Cropped first and picked then: only what is needed is read.
+        x = self._x[(slice(None), *steps, slice(held))][samples].astype(self._dtype, copy=False)
+        if self._dtype == "float32" and x.ndim == self._axis + 1:
+            x = x[..., None]
+        for values, scale in ((self._mean, np.subtract), (self._std, np.divide)):
+            if values is not None:
+                scale(x, values[:held], out=x)
+        if self._lengths is not None:
+            x[np.arange(held) >= self._lengths[samples][..., None]] = 0
+        if held < length:
+            padding = [(0, 0)] * x.ndim
+            padding[self._axis] = (0, length - held)
+            x = np.pad(x, padding)
+        return x, self._y[samples]
+
+    def _assigned(
+        self, length: int | None, buckets: Sequence[int] | None
+    ) -> tuple[list[int], np.ndarray]:
+        """The lengths that batches can have, and the number of every sequence's one."""
+        everything = np.zeros(len(self._x), "int32")
+        if buckets is None:
+            if length is not None:
+                check_size("length", length)
+            return [length or self._x.shape[self._axis]], everything
+        bounds = list(buckets)
+        if length is not None:
+            raise ValueError(
+                "`length` and `buckets` say the same thing twice. Received: "
+                f"length={length!r}, buckets={bounds}"
+            )
+        if not bounds or any(low >= high for low, high in zip([0, *bounds], bounds, strict=False)):
+            raise ValueError(f"`buckets` must be increasing lengths. Received: buckets={bounds}")
+        if self._lengths is None:
+            longest = np.full(len(self._x), self._x.shape[self._axis])
+        else:
+            longest = self._lengths.reshape(len(self._x), -1).max(axis=1)
+        if longest.max() > bounds[-1]:
+            raise ValueError(
+                "the last of `buckets` must hold the longest sequence. Received: "
+                f"buckets={bounds}, sequence {longest.argmax()} of {longest.max()} steps"
+            )
+        return bounds, np.searchsorted(bounds, longest).astype("int32")
+
+    def _scale(self, name: str, values: np.ndarray | float | None) -> np.ndarray | None:
+        """`mean` or `std` as float32, with the axes of a sequence as it leaves in a batch."""
+        if values is None:
+            return None
+        values = np.asarray(values, "float32")
+        sequence = self._x.shape[self._axis :]
+        try:
+            if np.broadcast_shapes(values.shape, sequence) != sequence:
+                raise ValueError
+        except ValueError as error:
+            raise ValueError(
+                f"`{name}` must broadcast to a sequence, of shape {sequence}. "
+                f"Received: {name} of shape {values.shape}"
+            ) from error
+        values = values.reshape((1,) * (len(sequence) - values.ndim) + values.shape)
+        return values[:, None] if len(sequence) == 1 else values
+
+    def _planned(self) -> list[np.ndarray]:
+        """The numbers of the sequences in every batch of this epoch."""
+        # RandomState, not default_rng: NumPy promises its stream never changes.
+        random = np.random.RandomState([self.seed, self._epoch]) if self.shuffle else None
+        plan = []
+        for bucket in range(len(self._bounds)):
+            members = np.flatnonzero(self._bucket == bucket)
+            if random is not None:
+                members = random.permutation(members)
+            stop = len(members) - len(members) % self.batch_size if self.drop_last else len(members)
+            # In increasing order, a batch is read from front to back of the file.
+            plan += [
+                np.sort(members[start : start + self.batch_size])
+                for start in range(0, stop, self.batch_size)
+            ]
+        if random is not None:
+            plan = [plan[index] for index in random.permutation(len(plan))]
+        # Keras takes what can vary under TensorFlow from the first two batches.
+        buckets = [self._bucket[samples[0]] for samples in plan]
+        other = next((i for i, bucket in enumerate(buckets) if bucket != buckets[0]), 1)
+        if other > 1:
+            plan[1], plan[other] = plan[other], plan[1]
+        return plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process of its own maps the file again instead of being sent its content.
+        return {**self.__dict__, "_x": described(self._x), "_y": described(self._y)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._x, self._y = mapped(self._x), mapped(self._y)
+
+
+class FollowEpochs(keras.callbacks.Callback):
+    """Gives batches the order of the epoch that `fit` is in, by the number `fit` gives it.
+
+    Args:
+        batches: `SequenceBatches` that `fit` trains on.
+
+    Example:
+
+    >>> model.fit(batches, epochs=10, initial_epoch=4, shuffle=False,
+    ...     callbacks=[keras_ssm.datasets.FollowEpochs(batches)])
+    """
+
+    def __init__(self, batches: SequenceBatches) -> None:
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.batches.epoch = epoch
+
+
+def _check_arrays(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None) -> None:
+    axis = 1 if lengths is None else lengths.ndim
+    if not len(x) or x.ndim not in (axis + 1, axis + 2) or x.dtype.kind not in "buif":
+        raise ValueError(
+            "`x` must be numbers of shape (count, length) or (count, length, features), or of "
+            f"shape (count, 2, length) with `lengths` of shape (count, 2). Received: {x.dtype} x "
+            f"of shape {x.shape}" + ("" if lengths is None else f", lengths of {lengths.shape}")
+        )
+    if len(y) != len(x):
+        raise ValueError(
+            f"`x` and `y` must have the same number of samples. Received: {len(x)} and {len(y)}"
+        )
+    if lengths is None:
+        return
+    if lengths.shape != x.shape[:axis] or lengths.dtype.kind not in "ui":
+        raise ValueError(
+            f"`lengths` must be integers of shape {x.shape[:axis]}. Received: {lengths.dtype} "
+            f"lengths of shape {lengths.shape}"
+        )
+    if lengths.min() < 0 or lengths.max() > x.shape[axis]:
+        raise ValueError(
+            f"`lengths` must be in 0 to {x.shape[axis]}, the steps `x` has. Received: "
+            f"{lengths.min()} to {lengths.max()}"
+        )

@@ -1,0 +1,8 @@
+"""Data sets made by algorithms, written in the layouts of the official archives.
+
+Nothing here imports Keras, so that worker processes start fast.
+"""
+
+from keras_ssm.datasets.generators import listops
+
+__all__ = ["listops"]
