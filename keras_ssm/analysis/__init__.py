@@ -7,7 +7,7 @@ weights.
 
 from keras_ssm.analysis.memory import energy_within, memory_length
 from keras_ssm.analysis.modes import Modes, modes, ssm_layers, step_sizes
-from keras_ssm.analysis.responses import frequency_response, impulse_response
+from keras_ssm.analysis.responses import frequency_response, impulse_response, response_magnitude
 from keras_ssm.analysis.states import states
 from keras_ssm.analysis.statespace import StateSpace, to_statespace
 
@@ -19,6 +19,7 @@ __all__ = [
     "impulse_response",
     "memory_length",
     "modes",
+    "response_magnitude",
     "ssm_layers",
     "states",
     "step_sizes",

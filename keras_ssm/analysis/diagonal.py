@@ -38,11 +38,6 @@ class Diagonal(NamedTuple):
     def bidirectional(self) -> bool:
         return len(self.C) == 2
 
-    @property
-    def unstable(self) -> np.ndarray:
-        """Modes whose response grows without bound: (G, N) boolean."""
-        return (self.log_lam.real > 0) & (self.length is None)
-
     def powers(self, length: int) -> np.ndarray:
         """lam^(l - origin) for l = 0 .. length - 1: (G, N, length)."""
         return np.exp(self.log_lam[..., None] * (np.arange(length) - self.origin[..., None]))
@@ -184,9 +179,8 @@ def as_complex(pair: Any) -> np.ndarray:
 
 
 def _is_index(value: Any, size: int) -> bool:
-    return (
-        isinstance(value, (int, np.integer)) and not isinstance(value, bool) and 0 <= value < size
-    )
+    whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    return whole and int(value) in range(size)
 
 
 def _softmax_length(ssm: Any, length: int | None) -> int:

@@ -54,6 +54,39 @@ def impulse_response(layer: Any, length: int, channel: Any = None) -> tuple[np.n
     return lags, K[0, 0, 0]
 
 
+def response_magnitude(layer: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """How strongly every output feature reads a step, over all inputs it has.
+
+        |K[l]| = (sum_i K[i, l]^2)^(1/2)
+
+    Args:
+        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        length: number of steps, as in `impulse_response`.
+
+    Returns:
+        `lags` as in `impulse_response`, and float64 (output features, lags).
+
+    Raises:
+        ValueError: for a length that the layer does not have.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S5(8)
+    >>> layer.build((None, None, 3))
+    >>> keras_ssm.analysis.response_magnitude(layer, 100)[1].shape
+    (3, 100)
+    """
+    check_length(length)
+    system = diagonal(layer, length)
+    rows = []
+    # One output at a time: all pairs of a wide S5 would not fit into memory.
+    for o in range(system.C.shape[2]):
+        one = system._replace(C=system.C[:, :, o : o + 1])
+        lags, K = _kernel(layer, one, length)
+        rows.append(np.sqrt(np.sum(K**2, axis=2))[:, 0])
+    return lags, np.stack(rows).reshape(-1, len(lags))
+
+
 def frequency_response(
     layer: Any,
     frequencies: Any,
@@ -119,9 +152,10 @@ def frequency_response(
 def _kernel(layer: Any, system: Diagonal, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Lags, and the kernel over them, (G, O, I, lags)."""
     powers = system.powers(length)
-    driven = system.B[..., None] * powers[:, :, None]  # (G, N, I, L)
-    forward, *backward = (np.einsum("gon,gnil->goil", C, driven, optimize=True).real
-                          for C in system.C)  # fmt: skip
+    weights = system.C[:, :, :, None] * system.B.swapaxes(1, 2)[:, None]  # (.., G, O, I, N)
+    forward, *backward = (
+        np.einsum("goin,gnl->goil", w, powers, optimize=True).real for w in weights
+    )
     lags = np.arange(length)
     if not backward:
         return lags, forward
