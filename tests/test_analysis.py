@@ -167,8 +167,9 @@ def test_modes_that_grow_over_a_long_softmax_stay_finite():
     # One of them, as a plain power, has no float64.
     assert 2048 * np.log(np.abs(analysis.modes(layer).lam).max()) > 1000
     _, K = analysis.impulse_response(layer, 2048)
-    np.testing.assert_allclose(K, keras.ops.convert_to_numpy(layer.impulse_response(2048)),
-                               atol=2e-5 * np.abs(K).max())  # fmt: skip
+    np.testing.assert_allclose(
+        K, keras.ops.convert_to_numpy(layer.impulse_response(2048)), atol=2e-5 * np.abs(K).max()
+    )
     assert np.isfinite(analysis.states(layer, np.ones((2048, FEATURES)))).all()
 
 
@@ -251,7 +252,7 @@ def test_blocks_cells_and_models_give_their_layer():
         (lambda s4d: analysis.memory_length(system("S4D-dss"), length=5000), "not defined beyond"),
         (lambda s4d: analysis.to_statespace(softmax()), "Received: length=None"),
     ],
-)  # fmt: skip
+)
 def test_what_is_not_there_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call(system("S4D-zoh"))

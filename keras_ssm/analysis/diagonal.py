@@ -83,8 +83,9 @@ def diagonal(layer: Any, length: int | None = None) -> Diagonal:
         if ssm.bidirectional:
             readings.append(as_complex(ssm._output(ssm.C_backward)))
         origin = np.zeros((1, *log_lam.shape))
-        return Diagonal(log_lam[None], B[None], np.stack(readings)[:, None], np.diag(D)[None],
-                        origin, None)  # fmt: skip
+        return Diagonal(
+            log_lam[None], B[None], np.stack(readings)[:, None], np.diag(D)[None], origin, None
+        )
     if ssm.uses_softmax:
         length = _softmax_length(ssm, length)
         system = ssm._softmax(ssm.rate, length)

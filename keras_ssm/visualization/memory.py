@@ -47,14 +47,19 @@ def plot_memory(
     for panel, memory in zip(columns, memories, strict=True):
         (axes,) = panel.axes
         shares = 100 * analysis.energy_within(panel.layer, lengths, length)
-        thin = {"color": "tab:blue", "linewidth": 0.8, "alpha": max(0.15, 1 / len(shares))}
+        thin = {"color": "tab:blue", "linewidth": 0.8, "alpha": 0.4}
         for index, share in enumerate(shares):
             axes.plot(lengths / rate, share, label=None if index else "each feature", **thin)
-        axes.plot(lengths / rate, np.median(shares, axis=0), color="black", linewidth=2,
-                  label=f"median of {len(shares)} features")  # fmt: skip
-        axes.axhline(100 * _SHARE, color="0.3", linestyle="--", linewidth=1,
-                     label=f"{100 * _SHARE:.0f} %: median {_readable(np.median(memory) / rate)} "
-                     f"{unit(sampling_rate)}")  # fmt: skip
+        axes.plot(
+            lengths / rate,
+            np.median(shares, axis=0),
+            color="black",
+            linewidth=2,
+            label=f"median of {len(shares)} features",
+        )
+        reached = _readable(float(np.median(memory)) / rate, unit(sampling_rate))
+        label = f"{100 * _SHARE:.0f} %: {reached}"
+        axes.axhline(100 * _SHARE, color="0.3", linestyle="--", linewidth=1, label=label)
         axes.set_xscale("log")
         axes.set_xlabel(f"length ({unit(sampling_rate)})")
         axes.set_ylim(-2, 105)
@@ -64,5 +69,7 @@ def plot_memory(
     return figure
 
 
-def _readable(value: float) -> str:
-    return f"{value:.0f}" if 100 <= value < 1e6 else f"{value:.3g}"
+def _readable(median: float, unit: str) -> str:
+    if np.isinf(median):
+        return "never, as modes are unstable"
+    return f"median {median:.0f} {unit}" if 100 <= median < 1e6 else f"median {median:.3g} {unit}"

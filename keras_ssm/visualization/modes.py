@@ -36,22 +36,27 @@ def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
     for panel in columns:
         (axes,), modes = panel.axes, analysis.modes(panel.layer)
         grows = modes.Lambda.real > 0
-        axes.axvspan(0, 1e9, color="tab:red", alpha=0.08, linewidth=0, label="Re Λ > 0: grows")
+        axes.axvspan(0, 1e9, color="tab:red", alpha=0.12, linewidth=0, label="Re Λ > 0")
         axes.axvline(0, color="0.5", linewidth=1)
         axes.axhline(0, color="0.5", linewidth=1)
         decays = modes.Lambda[~grows]
         axes.scatter(decays.real, decays.imag, s=16, label="decays", **STABLE)
         if np.any(grows):
-            axes.scatter(modes.Lambda[grows].real, modes.Lambda[grows].imag, s=24,
-                         **{**UNSTABLE, "label": "grows"})  # fmt: skip
+            axes.scatter(
+                modes.Lambda[grows].real,
+                modes.Lambda[grows].imag,
+                s=24,
+                **{**UNSTABLE, "label": "grows"},
+            )
         axes.set_xlabel("Re Λ (1 / layer's unit of time)")
-        axes.legend(loc="upper left", fontsize="small")
+        axes.legend(loc="best", fontsize="small")
         axes.grid(alpha=0.3)
     values = np.concatenate([analysis.modes(p.layer).Lambda.real.ravel() for p in columns])
     width = max(values.max(), 0) - min(values.min(), 0) or 1.0
     for panel in columns:
-        panel.axes[0].set_xlim(min(values.min(), 0) - 0.15 * width,
-                               max(values.max(), 0) + 0.15 * width)  # fmt: skip
+        panel.axes[0].set_xlim(
+            min(values.min(), 0) - 0.15 * width, max(values.max(), 0) + 0.15 * width
+        )
     columns[0].axes[0].set_ylabel("Im Λ (rad / layer's unit of time)")
     return figure
 
@@ -95,8 +100,9 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
         axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
         lam, _ = _decaying(panel, sampling_rate)
         if len(lam):
-            points = axes.scatter(lam.real, lam.imag, s=14, c=scale, norm=norm, alpha=0.8,
-                                  linewidths=0)  # fmt: skip
+            points = axes.scatter(
+                lam.real, lam.imag, s=14, c=scale, norm=norm, alpha=0.8, linewidths=0
+            )
         every = analysis.modes(panel.layer).lam
         outside = every[np.abs(every) > 1]
         if len(outside):
@@ -106,8 +112,11 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
         axes.set_xlabel("Re λ")
     columns[0].axes[0].set_ylabel("Im λ")
     if points is not None:
-        figure.colorbar(points, ax=[panel.axes[0] for panel in columns],
-                        label=f"time scale ({unit(sampling_rate)})")  # fmt: skip
+        figure.colorbar(
+            points,
+            ax=[panel.axes[0] for panel in columns],
+            label=f"time scale ({unit(sampling_rate)})",
+        )
     return figure
 
 
@@ -137,22 +146,27 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
     """
     figure, columns = panels("Time scales and frequencies of the modes", layers, ax)
     nyquist = 0.5 if sampling_rate is None else sampling_rate / 2
+    # Logarithmic but for the last decade, so that frequency 0 is there too.
+    lowest = 10.0 ** np.floor(np.log10(nyquist / 1000))
+    highest = nyquist
     for panel in columns:
         (axes,), modes = panel.axes, analysis.modes(panel.layer, sampling_rate)
         scale, frequency = np.abs(modes.time_scale).ravel(), np.abs(modes.frequency).ravel()
         grows = (modes.time_scale < 0).ravel()
         axes.scatter(scale[~grows], frequency[~grows], s=16, label="decays", **STABLE)
         if np.any(grows):
-            axes.scatter(scale[grows], frequency[grows], s=24,
-                         **{**UNSTABLE, "label": "grows in that time"})  # fmt: skip
+            axes.scatter(
+                scale[grows], frequency[grows], s=24, **{**UNSTABLE, "label": "grows in that time"}
+            )
         axes.axhline(nyquist, color="0.3", linestyle="--", linewidth=1, label="Nyquist")
         axes.set_xscale("log")
-        # Logarithmic but for the last thousandth, so that frequency 0 is there too.
-        axes.set_yscale("symlog", linthresh=nyquist / 1000)
-        axes.set_ylim(bottom=-nyquist / 5000)
+        axes.set_yscale("symlog", linthresh=lowest)
+        highest = max(highest, frequency.max())
         axes.set_xlabel(f"time scale ({unit(sampling_rate)})")
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize="small")
+    for panel in columns:
+        panel.axes[0].set_ylim(-lowest / 2, 3 * highest)
     per = "cycles per step" if sampling_rate is None else "Hz"
     columns[0].axes[0].set_ylabel(f"frequency ({per})")
     return figure

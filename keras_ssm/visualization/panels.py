@@ -53,9 +53,12 @@ def panels(
     if ax is None:
         figure = new_figure((0.8 + 4.4 * shape[1], height))
         grid = figure.subplots(
-            *shape, squeeze=False, sharex="row", sharey="row" if share_y else False,
+            *shape,
+            squeeze=False,
+            sharex="all",
+            sharey="row" if share_y else False,
             height_ratios=heights,
-        )  # fmt: skip
+        )
         if several:
             figure.suptitle(title)
     else:

@@ -117,8 +117,12 @@ def plot_kernel_map(
         )
         axes.set_xlabel(f"lag ({unit(sampling_rate)})")
     columns[0].axes[0].set_ylabel("feature, sorted by memory")
-    figure.colorbar(image, ax=[panel.axes[0] for panel in columns], extend="min",
-                    label="|K| / largest |K| of the feature")  # fmt: skip
+    figure.colorbar(
+        image,
+        ax=[panel.axes[0] for panel in columns],
+        extend="min",
+        label="|K| / largest |K| of the feature",
+    )
     return figure
 
 

@@ -78,11 +78,10 @@ def plot_states(
             aspect="auto",
             interpolation="nearest",
         )
-        below.sharex(top) if ax is None else None
-        top.tick_params(labelbottom=False)
         below.set_xlabel(f"time ({unit(sampling_rate)})")
     columns[0].axes[0].set_ylabel(f"input {feature}")
     columns[0].axes[1].set_ylabel("mode, sorted by time scale")
-    figure.colorbar(image, ax=[panel.axes[1] for panel in columns],
-                    label="|x| / largest |x| of the mode")  # fmt: skip
+    figure.colorbar(
+        image, ax=[panel.axes[1] for panel in columns], label="|x| / largest |x| of the mode"
+    )
     return figure
