@@ -148,7 +148,7 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
     nyquist = 0.5 if sampling_rate is None else sampling_rate / 2
     # Logarithmic but for the last decade, so that frequency 0 is there too.
     lowest = 10.0 ** np.floor(np.log10(nyquist / 1000))
-    highest = nyquist
+    highest, slowest = nyquist, nyquist
     for panel in columns:
         (axes,), modes = panel.axes, analysis.modes(panel.layer, sampling_rate)
         scale, frequency = np.abs(modes.time_scale).ravel(), np.abs(modes.frequency).ravel()
@@ -161,12 +161,13 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
         axes.axhline(nyquist, color="0.3", linestyle="--", linewidth=1, label="Nyquist")
         axes.set_xscale("log")
         axes.set_yscale("symlog", linthresh=lowest)
-        highest = max(highest, frequency.max())
+        highest, slowest = max(highest, frequency.max()), min(slowest, frequency.min())
         axes.set_xlabel(f"time scale ({unit(sampling_rate)})")
         axes.grid(alpha=0.3)
         axes.legend(loc="best", fontsize="small")
     for panel in columns:
-        panel.axes[0].set_ylim(-lowest / 2, 3 * highest)
+        bottom = -lowest / 2 if slowest < lowest else slowest / 3
+        panel.axes[0].set_ylim(bottom, 3 * highest)
     per = "cycles per step" if sampling_rate is None else "Hz"
     columns[0].axes[0].set_ylabel(f"frequency ({per})")
     return figure

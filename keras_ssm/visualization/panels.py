@@ -93,6 +93,13 @@ def new_figure(size: tuple[float, float]) -> Any:
     return figure
 
 
+def count_on_y(axes: Any) -> None:
+    """Whole numbers on the axis of features or modes."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def unit(sampling_rate: float | None) -> str:
     """The unit of time."""
     return "steps" if sampling_rate is None else "s"

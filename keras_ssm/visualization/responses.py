@@ -8,6 +8,7 @@ import numpy as np
 from keras_ssm import analysis
 from keras_ssm.visualization.panels import (
     channel_label,
+    count_on_y,
     panels,
     representative_channels,
     unit,
@@ -116,6 +117,7 @@ def plot_kernel_map(
             interpolation="nearest",
         )
         axes.set_xlabel(f"lag ({unit(sampling_rate)})")
+        count_on_y(axes)
     columns[0].axes[0].set_ylabel("feature, sorted by memory")
     figure.colorbar(
         image,
@@ -182,7 +184,7 @@ def plot_frequency_response(
         phase.set_xlabel(f"frequency ({per})")
     columns[0].axes[0].set_ylabel("magnitude (dB)")
     columns[0].axes[1].set_ylabel("phase (degrees)")
-    _legend(columns[-1].axes[0], channels)
+    _legend(columns[-1].axes[0], channels, "lower left")
     return figure
 
 
@@ -190,6 +192,6 @@ def _time(lags: np.ndarray, sampling_rate: float | None) -> np.ndarray:
     return lags / (1.0 if sampling_rate is None else sampling_rate)
 
 
-def _legend(axes: Any, channels: Sequence[Any]) -> None:
+def _legend(axes: Any, channels: Sequence[Any], location: str = "best") -> None:
     pairs = any(isinstance(channel, (tuple, list)) for channel in channels)
-    axes.legend(title="input → output" if pairs else "feature", fontsize="small", loc="best")
+    axes.legend(title="input → output" if pairs else "feature", fontsize="small", loc=location)

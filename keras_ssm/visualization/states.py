@@ -7,7 +7,7 @@ import numpy as np
 from keras_ssm import analysis
 from keras_ssm.analysis.diagonal import unwrap
 from keras_ssm.layers.s5 import S5
-from keras_ssm.visualization.panels import panels, unit
+from keras_ssm.visualization.panels import count_on_y, panels, unit
 
 
 def plot_states(
@@ -78,6 +78,7 @@ def plot_states(
             aspect="auto",
             interpolation="nearest",
         )
+        count_on_y(below)
         below.set_xlabel(f"time ({unit(sampling_rate)})")
     columns[0].axes[0].set_ylabel(f"input {feature}")
     columns[0].axes[1].set_ylabel("mode, sorted by time scale")
