@@ -125,6 +125,19 @@ def parser() -> argparse.ArgumentParser:
         "evaluate", parents=[backend], help="test accuracy of a run, under any backend"
     )
     evaluate.add_argument("run", metavar="RUN", help="run folder that `keras-ssm train` wrote")
+
+    plot = commands.add_parser(
+        "plot", parents=[backend], help="pictures of a run's layers, into RUN/plots"
+    )
+    plot.add_argument("run", metavar="RUN", help="run folder that `keras-ssm train` wrote")
+    plot.add_argument(
+        "--sampling-rate", type=_positive(float), metavar="HZ", help="for seconds and Hz, not steps"
+    )
+
+    summary = commands.add_parser(
+        "summary", parents=[backend], help="modes, time scales, memory and sizes of every layer"
+    )
+    summary.add_argument("model", metavar="MODEL_OR_RUN", help="run folder, or .keras file")
     return main_parser
 
 

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_ssm import analysis
+
 
 class Checkpoint(keras.callbacks.Callback):
     """Saves the whole model at the end of every epoch, and only whole and finite ones.
@@ -37,14 +39,104 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        for weight in self.model.weights:
-            if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight))):
-                raise FloatingPointError(
-                    f"expected finite weights, found NaN or infinity in {weight.path} at the end "
-                    f"of epoch {epoch + 1}; training stops, and {self.path} is left as it was."
-                )
+        bad = not_finite(self.model)
+        if bad:
+            raise FloatingPointError(
+                f"expected finite weights, found NaN or infinity in {bad[0]} at the end "
+                f"of epoch {epoch + 1}; training stops, and {self.path} is left as it was."
+            )
         with replacing(self.path) as temporary:
             self.model.save(temporary)
+
+
+class SSMMonitor(keras.callbacks.Callback):
+    """Adds what its state space layers do to the logs of every epoch, and stops at NaN.
+
+    For a layer with the path `block_0/s5`, the logs get
+
+        block_0/s5/step_min, step_median, step_max    step sizes dt
+        block_0/s5/max_abs_lambda                     largest |lam|, 1 being no decay
+        block_0/s5/unstable                           share of modes with |lam| > 1
+
+    as `keras_ssm.analysis.modes` gives them. A softmax kernel is bounded, so
+    that none of its modes is unstable, even where |lam| > 1.
+
+    Keras hands one dictionary of logs from callback to callback, so that this
+    one must stand before those that are to write its numbers (`CSVLogger`,
+    `TensorBoard`, `EarlyStopping`, ...). `History` comes last by itself.
+
+    Raises:
+        ValueError: from `fit`, for a model without state space layers.
+        FloatingPointError: from `fit`, at the end of an epoch, if a weight holds
+            NaN or infinity; names those weights, and what the layers' logs were
+            an epoch earlier, when all was well.
+
+    Example:
+
+    >>> monitor = keras_ssm.callbacks.SSMMonitor()
+    >>> csv = keras.callbacks.CSVLogger("log.csv")
+    >>> model.fit(x, y, epochs=10, callbacks=[monitor, csv])
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._before: dict[str, float] = {}
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        if not analysis.ssm_layers(self.model):
+            raise ValueError(
+                "expected a model with DSS, S4D or S5 layers. "
+                f"Received: {self.model.name!r}, which has none"
+            )
+        self._before = self._numbers()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        bad = not_finite(self.model)
+        if bad:
+            before = ", ".join(f"{name} {value:.4g}" for name, value in self._before.items())
+            more = f" and {len(bad) - 3} more" if len(bad) > 3 else ""
+            raise FloatingPointError(
+                f"expected finite weights, found NaN or infinity in {', '.join(bad[:3])}{more} "
+                f"at the end of epoch {epoch + 1}; before it: {before}"
+            )
+        self._before = self._numbers()
+        if logs is not None:
+            logs.update(self._before)
+
+    def _numbers(self) -> dict[str, float]:
+        numbers = {}
+        for path, layer in analysis.ssm_layers(self.model).items():
+            steps, modes = analysis.step_sizes(layer), analysis.modes(layer)
+            for name, value in (
+                ("step_min", np.min(steps)),
+                ("step_median", np.median(steps)),
+                ("step_max", np.max(steps)),
+                ("max_abs_lambda", np.max(np.abs(modes.lam))),
+                ("unstable", np.mean(modes.unstable)),
+            ):
+                numbers[f"{path}/{name}"] = float(value)
+        return numbers
+
+
+def not_finite(model: keras.Model) -> list[str]:
+    """The weights of a model that hold NaN or infinity.
+
+    Args:
+        model: a built Keras model.
+
+    Returns:
+        Their paths, in the model's order.
+
+    Example:
+
+    >>> keras_ssm.callbacks.not_finite(model)
+    []
+    """
+    return [
+        weight.path
+        for weight in model.weights
+        if not np.all(np.isfinite(keras.ops.convert_to_numpy(weight)))
+    ]
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from typing import Any
 
 import keras
 
-from keras_ssm import callbacks, models, optimizers, runs
+from keras_ssm import callbacks, models, optimizers, report, runs
 from keras_ssm.datasets import digits
 
 # Chosen on validation images, never on the test part.
@@ -49,6 +49,8 @@ def main(arguments: argparse.Namespace) -> int:
             )
         if arguments.command == "train":
             train(arguments)
+        elif arguments.command in ("plot", "summary"):
+            report.run(arguments)
         else:
             evaluate(arguments.run)
     except FloatingPointError as error:

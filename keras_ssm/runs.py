@@ -141,6 +141,27 @@ def load_model(folder: str | os.PathLike) -> keras.Model:
     """
     path = pathlib.Path(folder) / MODEL
     _check_exists(path)
+    return read_model(path)
+
+
+def read_model(path: str | os.PathLike) -> keras.Model:
+    """A saved model, not compiled, under any backend.
+
+    Args:
+        path: of the `.keras` file.
+
+    Returns:
+        A `keras.Model`.
+
+    Raises:
+        ValueError: if it cannot be read whole.
+
+    Example:
+
+    >>> keras_ssm.runs.read_model("runs/demo/model.keras").output_shape
+    (None, 10)
+    """
+    path = pathlib.Path(path)
     try:
         # compile=False: an optimizer saved under torch does not load elsewhere.
         return keras.models.load_model(path, compile=False)

@@ -1,0 +1,27 @@
+"""What a layer is, in numbers: modes, impulse and frequency responses, memory, state space form.
+
+Everything takes a built `DSS`, `S4D` or `S5` layer, or a block or cell around
+one, under any backend, and computes in float64 NumPy from its discretised
+weights.
+"""
+
+from keras_ssm.analysis.memory import energy_within, memory_length
+from keras_ssm.analysis.modes import Modes, modes, ssm_layers, step_sizes
+from keras_ssm.analysis.responses import frequency_response, impulse_response, response_magnitude
+from keras_ssm.analysis.states import states
+from keras_ssm.analysis.statespace import StateSpace, to_statespace
+
+__all__ = [
+    "Modes",
+    "StateSpace",
+    "energy_within",
+    "frequency_response",
+    "impulse_response",
+    "memory_length",
+    "modes",
+    "response_magnitude",
+    "ssm_layers",
+    "states",
+    "step_sizes",
+    "to_statespace",
+]

@@ -1,0 +1,140 @@
+"""Eigenvalues, time scales and frequencies of a layer, and the layers of a model."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from keras_ssm.analysis.diagonal import (
+    as_complex,
+    as_float,
+    check_sampling_rate,
+    unwrap,
+)
+from keras_ssm.layers.dss import DSS
+from keras_ssm.layers.s4d import S4D
+from keras_ssm.layers.ssm import SSM
+from keras_ssm.ops.discretization import DISCRETIZATIONS
+
+
+class Modes(NamedTuple):
+    """The modes a layer stores: (features, modes) for DSS and S4D, (modes,) for S5.
+
+    Of a pair of conjugates one is stored, so that the other is not here either.
+
+    Attributes:
+        Lambda: continuous eigenvalues, in the layer's own unit of time, of which
+            a step is dt.
+        lam: discrete eigenvalues, one step's factor.
+        time_scale: -1 / log|lam|, what a mode takes to fall to 1/e, in steps or
+            seconds; negative for a mode that grows, infinite for one that stays.
+        frequency: Im(log lam) / 2 pi, in cycles per step or Hz. Beyond half a
+            cycle per step (Nyquist) samples cannot tell it from a lower one.
+        unstable: where |lam| > 1. A softmax kernel has none: what grows there is
+            bounded, since it ends at 1.
+    """
+
+    Lambda: np.ndarray
+    lam: np.ndarray
+    time_scale: np.ndarray
+    frequency: np.ndarray
+    unstable: np.ndarray
+
+
+def modes(layer: Any, sampling_rate: float | None = None) -> Modes:
+    """Eigenvalues, time scales and frequencies of all modes that a layer stores.
+
+        lam = exp(dt Lambda),   time scale = -1 / (dt Re Lambda),
+        frequency = dt Im Lambda / 2 pi         (zero-order hold)
+
+    With the bilinear rule, time scale and frequency are those of the discrete
+    eigenvalue, which is what the layer computes with.
+
+    Args:
+        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        sampling_rate: steps per second, for seconds and Hz; None for steps.
+
+    Returns:
+        A `Modes` of complex128, float64 and boolean arrays.
+
+    Raises:
+        ValueError: for something else, a layer without weights, or a sampling
+            rate that is not positive.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S4D(8, step_min=0.01, step_max=0.02)
+    >>> layer.build((None, None, 3))
+    >>> keras_ssm.analysis.modes(layer).lam.shape
+    (3, 4)
+    """
+    rate, ssm = check_sampling_rate(sampling_rate), unwrap(layer)
+    Lambda, log_lam = _eigenvalues(ssm)
+    with np.errstate(divide="ignore"):
+        time_scale = np.where(log_lam.real == 0, np.inf, -1 / log_lam.real) / rate
+    softmax = getattr(ssm, "uses_softmax", False)
+    return Modes(
+        np.broadcast_to(Lambda, log_lam.shape),
+        np.exp(log_lam),
+        time_scale,
+        log_lam.imag / (2 * np.pi) * rate,
+        (log_lam.real > 0) & (not softmax),
+    )
+
+
+def step_sizes(layer: Any) -> np.ndarray:
+    """All learned step sizes dt of a layer, its `rate` included.
+
+    Args:
+        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+
+    Returns:
+        float64 array of any shape: (features, 1 or modes) for S4D, (modes,) for
+        S5, (features,) or (features, 2) for DSS.
+
+    Raises:
+        ValueError: for something else, or a layer without weights.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S5(8, step_min=0.01, step_max=0.1)
+    >>> layer.build((None, None, 3))
+    >>> keras_ssm.analysis.step_sizes(layer).shape
+    (4,)
+    """
+    ssm = unwrap(layer)
+    if isinstance(ssm, DSS):
+        return ssm.rate * np.exp(as_float(ssm.log_step))
+    return as_float(ssm.continuous()[1])
+
+
+def ssm_layers(model: Any) -> dict[str, SSM]:
+    """The state space layers of a model, wherever they are inside it.
+
+    Args:
+        model: a built Keras model or layer.
+
+    Returns:
+        Layers by their path, such as `"block_0/s5"`, in the model's order.
+
+    Example:
+
+    >>> model = keras_ssm.models.classifier(10, (None, 1), layer="s5", depth=2, width=8)
+    >>> list(keras_ssm.analysis.ssm_layers(model))
+    ['block_0/s5', 'block_1/s5']
+    """
+    found: dict[str, SSM] = {}
+    for layer in model._flatten_layers():
+        if isinstance(layer, SSM) and layer.built:
+            path = layer.path or layer.name
+            found[path if path not in found else f"{path}_{len(found)}"] = layer
+    return found
+
+
+def _eigenvalues(ssm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Lambda, and log lam in the order of the layer's modes."""
+    Lambda, dt = ssm.continuous()
+    if isinstance(ssm, DSS):
+        return as_complex(Lambda), as_complex(dt)
+    if isinstance(ssm, S4D) and ssm.uses_softmax:
+        return as_complex(Lambda), as_complex(Lambda) * as_float(dt)
+    return as_complex(Lambda), as_complex(DISCRETIZATIONS[ssm.discretization](Lambda, dt)[0])

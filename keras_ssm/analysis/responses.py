@@ -1,0 +1,180 @@
+"""Impulse and frequency responses."""
+
+from typing import Any
+
+import numpy as np
+
+from keras_ssm.analysis.diagonal import (
+    Diagonal,
+    as_layer,
+    check_length,
+    check_sampling_rate,
+    diagonal,
+    select,
+    unwrap,
+)
+from keras_ssm.layers.s5 import S5
+
+
+def impulse_response(layer: Any, length: int, channel: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """The convolution kernel of a layer, without the skip D.
+
+        K[l] = Re sum_n C[n] B[n] lam[n]^l
+
+    Args:
+        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        length: number of steps. A softmax kernel that has no `length` of its own
+            is normalised over them.
+        channel: an output feature h or a pair (output, input); for S5, h means
+            (h, h). None for all.
+
+    Returns:
+        `lags`, integers 0 .. length - 1, and for a bidirectional layer the
+        negative ones of the steps ahead as well; and `K`, float64: (channels,
+        features, lags) for DSS and S4D, (features out, features in, lags) for
+        S5, (lags,) of one channel.
+
+    Raises:
+        ValueError: for a channel or length that the layer does not have.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S4D(8)
+    >>> layer.build((None, None, 3))
+    >>> lags, K = keras_ssm.analysis.impulse_response(layer, 100)
+    >>> K.shape
+    (1, 3, 100)
+    """
+    check_length(length)
+    system = diagonal(layer, length)
+    if channel is None:
+        lags, K = _kernel(layer, system, length)
+        return lags, as_layer(layer, K)
+    lags, K = _kernel(layer, select(layer, system, channel), length)
+    return lags, K[0, 0, 0]
+
+
+def response_magnitude(layer: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """How strongly every output feature reads a step, over all inputs it has.
+
+        |K[l]| = (sum_i K[i, l]^2)^(1/2)
+
+    Args:
+        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        length: number of steps, as in `impulse_response`.
+
+    Returns:
+        `lags` as in `impulse_response`, and float64 (output features, lags).
+
+    Raises:
+        ValueError: for a length that the layer does not have.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S5(8)
+    >>> layer.build((None, None, 3))
+    >>> keras_ssm.analysis.response_magnitude(layer, 100)[1].shape
+    (3, 100)
+    """
+    check_length(length)
+    system = diagonal(layer, length)
+    rows = []
+    # One output at a time: all pairs of a wide S5 would not fit into memory.
+    for o in range(system.C.shape[2]):
+        one = system._replace(C=system.C[:, :, o : o + 1])
+        lags, K = _kernel(layer, one, length)
+        rows.append(np.sqrt(np.sum(K**2, axis=2))[:, 0])
+    return lags, np.stack(rows).reshape(-1, len(lags))
+
+
+def frequency_response(
+    layer: Any,
+    frequencies: Any,
+    channel: Any = None,
+    sampling_rate: float | None = None,
+    length: int | None = None,
+) -> np.ndarray:
+    """What a layer does to a wave exp(i omega k) that never began: its factor H, skip included.
+
+        H(omega) = sum_l K[l] exp(-i omega l) + D
+
+    Args:
+        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        frequencies: omega / 2 pi, in cycles per step (0 to 0.5), or in Hz with
+            `sampling_rate`.
+        channel: an output feature h or a pair (output, input); for S5, h means
+            (h, h). None for all.
+        sampling_rate: steps per second.
+        length: sum the first `length` taps of the kernel alone. Needed where
+            the whole sum does not exist: for a softmax kernel and for unstable
+            modes.
+
+    Returns:
+        complex128: (channels, features, frequencies) for DSS and S4D, (features
+        out, features in, frequencies) for S5, (frequencies,) of one channel.
+
+    Raises:
+        ValueError: for modes on or outside the unit circle without `length`, and
+            for a channel or length that the layer does not have.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S4D(8)
+    >>> layer.build((None, None, 3))
+    >>> keras_ssm.analysis.frequency_response(layer, [0.0, 0.25, 0.5], channel=1).shape
+    (3,)
+    """
+    omega = 2 * np.pi * np.asarray(frequencies, "float64") / check_sampling_rate(sampling_rate)
+    omega = np.atleast_1d(omega)
+    system = diagonal(layer, length)
+    if channel is not None:
+        system = select(layer, system, channel)
+    taps = length or system.length
+    if taps is not None:
+        lags, K = _kernel(layer, system, taps)
+        H = K @ np.exp(-1j * np.outer(lags, omega))
+    elif np.any(system.log_lam.real >= 0):
+        raise ValueError(
+            "The frequency response of a mode with |lam| >= 1 does not exist; `length` takes that "
+            f"of the kernel's first taps. Received: length=None and "
+            f"{np.sum(system.log_lam.real >= 0)} such modes"
+        )
+    else:
+        H = _transfer(system, 0, omega)
+        if system.bidirectional:
+            # y_t = sum_j K'[j] u_(t + j + delay): a wave ahead is a wave with the other sign.
+            delay = 0 if isinstance(unwrap(layer), S5) else 1
+            H = H + np.exp(1j * omega * delay) * np.conj(_transfer(system, 1, omega))
+    H = H + system.D[..., None]
+    return as_layer(layer, H) if channel is None else H[0, 0, 0]
+
+
+def _kernel(layer: Any, system: Diagonal, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Lags, and the kernel over them, (G, O, I, lags)."""
+    powers = system.powers(length)
+    weights = system.C[:, :, :, None] * system.B.swapaxes(1, 2)[:, None]  # (.., G, O, I, N)
+    forward, *backward = (
+        np.einsum("goin,gnl->goil", w, powers, optimize=True).real for w in weights
+    )
+    lags = np.arange(length)
+    if not backward:
+        return lags, forward
+    ahead = backward[0][..., ::-1]
+    if not isinstance(unwrap(layer), S5):
+        return np.arange(-length, length), np.concatenate([ahead, forward], axis=-1)
+    # Both directions of S5 see the present sample.
+    forward[..., 0] += ahead[..., -1]
+    return np.arange(1 - length, length), np.concatenate([ahead[..., :-1], forward], axis=-1)
+
+
+def _transfer(system: Diagonal, direction: int, omega: np.ndarray) -> np.ndarray:
+    """sum_l K[l] exp(-i omega l) of one direction: (G, O, I, omega)."""
+
+    def one_sided(omega: np.ndarray) -> np.ndarray:
+        # 1 / (1 - lam / z) without the cancellation near a slow mode.
+        poles = -1 / np.expm1(system.log_lam[..., None] - 1j * omega)  # (G, N, F)
+        driven = system.B[..., None] * poles[:, :, None]
+        return np.einsum("gon,gnif->goif", system.C[direction], driven, optimize=True)
+
+    # The real part of a sum of modes is half of it and its conjugate.
+    return (one_sided(omega) + np.conj(one_sided(-omega))) / 2
