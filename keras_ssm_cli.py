@@ -102,29 +102,70 @@ def parser() -> argparse.ArgumentParser:
         help="default: KERAS_BACKEND if it is set, else the first that is installed",
     )
 
+    data = argparse.ArgumentParser(add_help=False)
+    data.add_argument(
+        "--data-dir",
+        metavar="DIR",
+        help="where the data are; default: KERAS_SSM_DATA if it is set, else ~/.keras/datasets",
+    )
+    scale = argparse.ArgumentParser(add_help=False)
+    scale.add_argument(
+        "--scale",
+        choices=["full", "small"],
+        help="the published settings, or small ones of ours; default: full if there are any",
+    )
+
     train = commands.add_parser(
-        "train", parents=[backend], help="train a classifier and write a run folder"
-    )
-    train.add_argument("dataset", choices=["digits"], help="8 x 8 handwritten digits, by pixel")
-    train.add_argument("--layer", choices=["dss", "s4d", "s5"], required=True)
-    train.add_argument("--epochs", type=_positive(int), metavar="N")
-    train.add_argument("--batch-size", type=_positive(int), metavar="N")
-    train.add_argument("--depth", type=_positive(int), metavar="N", help="number of blocks")
-    train.add_argument("--width", type=_positive(int), metavar="N", help="features of a block")
-    train.add_argument("--state-size", type=_positive(int), metavar="N")
-    train.add_argument("--learning-rate", type=_positive(float), metavar="RATE")
-    train.add_argument("--seed", type=int, default=0, metavar="N", help="default: 0")
-    train.add_argument(
-        "--out", metavar="DIR", help="run folder; default: runs/DATASET-LAYER-BACKEND"
+        "train", parents=[backend, data, scale], help="train by a recipe and write a run folder"
     )
     train.add_argument(
+        "task",
+        metavar="TASK",
+        help="name of a task (see `keras-ssm recipes`), or the config.json of a run to repeat",
+    )
+    train.add_argument("--layer", choices=["dss", "s4d", "s5"])
+    train.add_argument(
+        "--set",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change settings of the recipe, as in `--set epochs=3 model.depth=2`",
+    )
+    train.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    train.add_argument("--out", metavar="RUN", help="run folder; default: runs/TASK-LAYER-BACKEND")
+    existing = train.add_mutually_exclusive_group()
+    existing.add_argument(
         "--overwrite", action="store_true", help="replace the run that the folder holds"
+    )
+    existing.add_argument(
+        "--resume", action="store_true", help="go on with the run that the folder holds"
+    )
+    train.add_argument(
+        "--tensorboard", action="store_true", help="write logs for TensorBoard into RUN/tensorboard"
+    )
+    train.add_argument(
+        "--data-parallel", action="store_true", help="use all devices, each for a part of a batch"
     )
 
     evaluate = commands.add_parser(
-        "evaluate", parents=[backend], help="test accuracy of a run, under any backend"
+        "evaluate", parents=[backend, data], help="test accuracy of a run, under any backend"
     )
     evaluate.add_argument("run", metavar="RUN", help="run folder that `keras-ssm train` wrote")
+
+    prepare = commands.add_parser(
+        "data", parents=[backend, data, scale], help="prepare the data of a task and describe them"
+    )
+    prepare.add_argument("task", metavar="TASK", help="name of a task (see `keras-ssm recipes`)")
+    prepare.add_argument(
+        "--generate",
+        action="store_true",
+        help="make the data first: ListOps, Pathfinder, synthesised speech",
+    )
+
+    commands.add_parser(
+        "recipes", parents=[backend], help="all recipes, and published results beside them"
+    )
 
     plot = commands.add_parser(
         "plot", parents=[backend], help="pictures of a run's layers, into RUN/plots"

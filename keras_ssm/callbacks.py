@@ -1,9 +1,10 @@
 """Callbacks for `model.fit`."""
 
 import contextlib
+import math
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -39,14 +40,62 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"`path` must end in '.keras'. Received: path={str(path)!r}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.check_finite(epoch)
+        with replacing(self.path) as temporary:
+            self.write(temporary)
+
+    def check_finite(self, epoch: int) -> None:
+        """Raise if a weight holds NaN or infinity."""
         bad = not_finite(self.model)
         if bad:
             raise FloatingPointError(
                 f"expected finite weights, found NaN or infinity in {bad[0]} at the end "
                 f"of epoch {epoch + 1}; training stops, and {self.path} is left as it was."
             )
-        with replacing(self.path) as temporary:
-            self.model.save(temporary)
+
+    def write(self, path: pathlib.Path) -> None:
+        """Write the file, under the temporary name given."""
+        self.model.save(path)
+
+
+class BestCheckpoint(Checkpoint):
+    """A `Checkpoint` that is written only when a metric is better than ever before.
+
+    Args:
+        path: of the checkpoint; ends in `.keras`.
+        history: the metric in the epochs before a training that goes on.
+        monitor: name of the metric, the larger the better.
+
+    Raises:
+        ValueError: from `fit`, if there is no such metric.
+
+    Example:
+
+    >>> best = keras_ssm.callbacks.BestCheckpoint("best.keras")
+    >>> model.fit(x, y, validation_data=(x, y), epochs=10, callbacks=[best])
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        history: Sequence[float] = (),
+        monitor: str = "val_accuracy",
+    ) -> None:
+        super().__init__(path)
+        self.monitor = monitor
+        self.best = max(history, default=-math.inf)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.check_finite(epoch)
+        logs = logs or {}
+        if self.monitor not in logs:
+            raise ValueError(
+                f"expected the metric {self.monitor!r} at the end of an epoch. "
+                f"Received: logs with {sorted(logs)}"
+            )
+        if logs[self.monitor] > self.best:
+            super().on_epoch_end(epoch, logs)
+            self.best = logs[self.monitor]
 
 
 class SSMMonitor(keras.callbacks.Callback):

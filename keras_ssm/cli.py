@@ -1,27 +1,21 @@
 """What the `keras-ssm` command does, once the backend is chosen."""
 
 import argparse
-import math
+import json
 import os
 import pathlib
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
-from keras_ssm import callbacks, models, optimizers, report, runs
-from keras_ssm.datasets import digits
+from keras_ssm import recipes, report, runs, tasks, training
+from keras_ssm.recipes import Recipe
 
-# Chosen on validation images, never on the test part.
-DEFAULTS = {"epochs": 30, "batch_size": 32, "depth": 2, "width": 64, "learning_rate": 8e-3}
-# 32 complex modes each: S4D and S5 store one of every conjugate pair, DSS both.
-STATE_SIZES = {"dss": 32, "s4d": 64, "s5": 64}
-# A sequence is 64 steps long, so the step sizes are ten times those for a thousand.
-MODEL = {"bidirectional": True, "step_min": 1e-2, "step_max": 1.0, "dropout": 0.1}
-OPTIMIZER = {"ssm_learning_rate": 2e-3, "weight_decay": 0.01}
-SPLIT: dict[str, Any] = {"validation_fraction": 0.1, "test_fraction": 0.2, "seed": 0}
+# Shown to a shell as if the interrupt had ended the process.
+_INTERRUPTED = 130
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -32,11 +26,12 @@ def main(arguments: argparse.Namespace) -> int:
 
     Returns:
         Exit code: 0, 1 for a training whose weights went to NaN or infinity, 2
-        for a wrong argument, a missing package or an unreadable run.
+        for a wrong argument, a missing package, missing data or an unreadable
+        run, 130 for an interrupt.
 
     Example:
 
-    >>> arguments = keras_ssm_cli.parser().parse_args(["evaluate", "runs/demo"])
+    >>> arguments = keras_ssm_cli.parser().parse_args(["recipes"])
     >>> keras_ssm.cli.main(arguments)
     0
     """
@@ -47,194 +42,193 @@ def main(arguments: argparse.Namespace) -> int:
                 "expected a process where Keras is not imported yet, or has the backend asked for. "
                 f"Received: backend {wanted} where {keras.backend.backend()} is running"
             )
-        if arguments.command == "train":
-            train(arguments)
-        elif arguments.command in ("plot", "summary"):
-            report.run(arguments)
-        else:
-            evaluate(arguments.run)
+        _COMMANDS[arguments.command](arguments)
     except FloatingPointError as error:
         print(f"keras-ssm: {error}", file=sys.stderr)
         return 1
     except (ValueError, ImportError, OSError) as error:
         print(f"keras-ssm: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        hint = "; --resume goes on" if arguments.command == "train" else ""
+        print(f"\nkeras-ssm: interrupted{hint}", file=sys.stderr)
+        return _INTERRUPTED
     return 0
 
 
-def settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Everything that decides a training: the arguments, and the defaults for the rest.
-
-    Args:
-        arguments: of `keras-ssm train`.
-
-    Returns:
-        The content of `config.json`, without the versions.
-
-    Example:
-
-    >>> arguments = keras_ssm_cli.parser().parse_args(["train", "digits", "--layer", "s5"])
-    >>> keras_ssm.cli.settings(arguments)["model"]["layer"]
-    's5'
-    """
-    defaults = {**DEFAULTS, "state_size": STATE_SIZES[arguments.layer]}
-    given = {name: getattr(arguments, name) or default for name, default in defaults.items()}
-    return {
-        "dataset": arguments.dataset,
-        "split": SPLIT,
-        "model": {
-            "layer": arguments.layer,
-            **{name: given[name] for name in ("depth", "width", "state_size")},
-            **MODEL,
-        },
-        "optimizer": {"learning_rate": given["learning_rate"], **OPTIMIZER},
-        "training": {
-            "epochs": given["epochs"],
-            "batch_size": given["batch_size"],
-            "seed": arguments.seed,
-        },
-        "backend": keras.backend.backend(),
-    }
-
-
 def train(arguments: argparse.Namespace) -> None:
-    """Train on the training part and write a run folder; the test part is read once, at the end.
+    """Train by a recipe or by the `config.json` of another run.
 
     Args:
         arguments: of `keras-ssm train`.
 
     Raises:
-        ValueError: for settings a layer cannot have, or a folder that holds a run already.
-        FloatingPointError: if a weight goes to NaN or infinity.
+        ValueError: see `training.train`; for an unknown task, layer or setting as well.
+        FloatingPointError: see `training.train`.
 
     Example:
 
     >>> arguments = keras_ssm_cli.parser().parse_args(["train", "digits", "--layer", "s5"])
     >>> keras_ssm.cli.train(arguments)
     """
-    config = settings(arguments)
-    training = config["training"]
-    name = f"{arguments.dataset}-{arguments.layer}-{config['backend']}"
-    folder = pathlib.Path(arguments.out or pathlib.Path("runs") / name)
-    (x, y), validation_data, test_data = digits.load_data(**SPLIT)
-
-    # Whole batches only: for a smaller last one, JAX would compile the train step a second time.
-    whole = max(len(x) - len(x) % training["batch_size"], training["batch_size"])
-    x, y = x[:whole], y[:whole]
-
-    keras.utils.set_random_seed(training["seed"])
-    model = build(config, x.shape)
-    runs.create(folder, config, arguments.overwrite)
-    history = runs.History(folder / runs.HISTORY)
-    start = time.perf_counter()
-    model.fit(
-        x,
-        y,
-        batch_size=training["batch_size"],
-        epochs=training["epochs"],
-        validation_data=validation_data,
-        validation_batch_size=len(validation_data[0]),
-        callbacks=[callbacks.Checkpoint(folder / runs.MODEL), history],
+    if arguments.data_parallel:
+        use_all_devices()
+    recipe, seed = chosen(arguments.task, arguments.layer, arguments.scale, arguments.seed)
+    recipe = changed(recipe, arguments.set)
+    config = {"recipe": recipe, "backend": keras.backend.backend()}
+    training.train(
+        recipe,
+        arguments.out or pathlib.Path("runs") / training.title(config),
+        arguments.data_dir,
+        seed,
+        resume=arguments.resume,
+        overwrite=arguments.overwrite,
+        tensorboard=arguments.tensorboard,
     )
-    seconds = time.perf_counter() - start
-
-    result = score(model, test_data)
-    try:
-        runs.plot_history(folder / runs.CURVE, history.rows, name)
-    except ImportError as error:
-        print(f"keras-ssm: no {runs.CURVE}: {error}", file=sys.stderr)
-    runs.write_json(folder / runs.RESULT, {**result, "training_seconds": round(seconds, 1)})
-    print(f"Trained {training['epochs']} epochs in {seconds:.0f} s; the run is in {folder}")
 
 
-def build(config: dict[str, Any], shape: Sequence[int]) -> keras.Model:
-    """The compiled model of `config`.
-
-    Args:
-        config: of `settings`.
-        shape: of the training sequences, (count, length, features).
-
-    Returns:
-        A `keras.Model` that gives logits.
+def use_all_devices() -> None:
+    """Split every batch over all devices, each with a copy of the weights.
 
     Raises:
-        ValueError: for settings a layer cannot have.
+        ValueError: for a backend other than JAX.
 
     Example:
 
-    >>> keras_ssm.cli.build(config, (1259, 64, 1)).output_shape
-    (None, 10)
+    >>> keras_ssm.cli.use_all_devices()
     """
-    model = models.classifier(digits.CLASSES, shape[1:], **config["model"])
-    training = config["training"]
-    total_steps = math.ceil(shape[0] / training["batch_size"]) * training["epochs"]
-    # One epoch of warm-up, or half of a training that is one epoch long.
-    warmup_steps = total_steps // max(training["epochs"], 2)
-    compile_classifier(
-        model,
-        optimizers.adamw(**config["optimizer"], total_steps=total_steps, warmup_steps=warmup_steps),
-    )
-    return model
-
-
-def evaluate(folder: str) -> None:
-    """Print the accuracy of a run on the test part that it was not trained on.
-
-    Args:
-        folder: run folder.
-
-    Raises:
-        ValueError: if the folder is not a run that can be read.
-
-    Example:
-
-    >>> keras_ssm.cli.evaluate("runs/demo")
-    Test accuracy 0.9833 (353 of 359 images)
-    """
-    config = runs.read_config(folder)
-    model = runs.load_model(folder)
-    try:
-        _, _, test_data = digits.load_data(**config["split"])
-    except TypeError as error:
+    if keras.backend.backend() != "jax":
         raise ValueError(
-            f"expected the arguments of digits.load_data as split in {folder}/{runs.CONFIG}. "
-            f"Received: split={config['split']!r}"
-        ) from error
-    compile_classifier(model)
-    score(model, test_data)
+            "--data-parallel needs --backend jax, whose `keras.distribution` it uses. "
+            f"Received: backend {keras.backend.backend()}"
+        )
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
 
 
-def compile_classifier(model: keras.Model, optimizer: Any = None) -> None:
-    """Give the model the loss and the metric of a classifier with logits.
-
-    Args:
-        model: gives logits.
-        optimizer: None if the model is not to be trained.
-
-    Example:
-
-    >>> keras_ssm.cli.compile_classifier(model)
-    """
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer or "sgd", loss, metrics=["accuracy"])
-
-
-def score(model: keras.Model, test_data: digits.Split) -> dict[str, Any]:
-    """Print and return the accuracy of a compiled model.
+def chosen(task: str, layer: str | None, scale: str | None, seed: int | None) -> tuple[Recipe, int]:
+    """Recipe and seed, by name or from a file.
 
     Args:
-        model: compiled by `compile_classifier`.
-        test_data: x and y.
+        task: of a recipe, or the path of the `config.json` of a run.
+        layer: of a recipe; None with a file.
+        scale: of a recipe; None takes `"full"` if there is one.
+        seed: None takes 0, or that of the file.
 
     Returns:
-        `test_accuracy`, `test_correct` and `test_images`.
+        The recipe and the seed.
+
+    Raises:
+        ValueError: if there is no such recipe, or a file is given a layer or scale.
 
     Example:
 
-    >>> keras_ssm.cli.score(model, keras_ssm.datasets.digits.load_data()[2])
+    >>> recipe, seed = keras_ssm.cli.chosen("digits", "s5", None, None)
+    >>> recipe["scale"], seed
+    ('small', 0)
     """
-    x, y = test_data
-    accuracy = model.evaluate(x, y, batch_size=len(x), verbose=0, return_dict=True)["accuracy"]
-    correct = round(accuracy * len(x))
-    print(f"Test accuracy {correct / len(x):.4f} ({correct} of {len(x)} images)")
-    return {"test_accuracy": correct / len(x), "test_correct": correct, "test_images": len(x)}
+    path = pathlib.Path(task)
+    if path.suffix == ".json":
+        if layer or scale:
+            raise ValueError(
+                f"{path} says the layer and the scale. Received: --layer={layer}, --scale={scale}"
+            )
+        config = runs.read_config(path.parent, path.name)
+        return config["recipe"], config["seed"] if seed is None else seed
+    if layer is None:
+        raise ValueError(f"--layer is needed: dss, s4d or s5. Received: {task} without a layer")
+    if scale is None:
+        scale = "full" if (task, layer, "full") in recipes.names() else "small"
+    return recipes.get(task, layer, scale), seed or 0
+
+
+def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """A recipe with some settings changed.
+
+    Args:
+        recipe: of `recipes.get`.
+        settings: such as `"training.epochs=3"`, or `"epochs=3"` where one part
+            of the recipe alone has the name. Values are JSON, or else text.
+
+    Returns:
+        A new recipe.
+
+    Raises:
+        ValueError: for a setting the recipe does not have; new ones are
+            possible for `model` and `optimizer`, which check theirs.
+
+    Example:
+
+    >>> recipe = keras_ssm.recipes.get("digits", "s5", "small")
+    >>> keras_ssm.cli.changed(recipe, ["epochs=3"])["training"]["epochs"]
+    3
+    """
+    recipe = json.loads(json.dumps(recipe))
+    parts = {name: part for name, part in recipe.items() if isinstance(part, dict)}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        part, dot, key = name.rpartition(".")
+        homes = [part] if dot else [p for p, values in parts.items() if name in values]
+        known = homes and homes[0] in parts
+        if (
+            not equals
+            or not known
+            or not (key in parts[homes[0]] or homes[0] in ("model", "optimizer"))
+        ):
+            existing = (f"{p}.{key}" for p, values in parts.items() for key in values)
+            raise ValueError(
+                f"expected NAME=VALUE for one of {', '.join(existing)}, or a new argument as "
+                f"model.NAME or optimizer.NAME. Received: --set {setting}"
+            )
+        if len(homes) > 1:
+            raise ValueError(
+                f"expected {' or '.join(f'{home}.{key}' for home in homes)}. "
+                f"Received: --set {setting}"
+            )
+        parts[homes[0]][key] = _value(text)
+    return recipe
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def data(arguments: argparse.Namespace) -> None:
+    """Prepare the data of a task, or make them, and say what they are.
+
+    Args:
+        arguments: of `keras-ssm data`.
+
+    Raises:
+        ValueError: if data are missing or damaged, or cannot be made.
+
+    Example:
+
+    >>> arguments = keras_ssm_cli.parser().parse_args(["data", "digits"])
+    >>> keras_ssm.cli.data(arguments)
+    """
+    layers = [layer for task, layer, _ in recipes.names() if task == arguments.task]
+    recipe, _ = chosen(arguments.task, (layers or ["s5"])[0], arguments.scale, None)
+    if arguments.generate:
+        print(f"Made {tasks.generate(recipe, arguments.data_dir)}")
+    parts = tasks.load(recipe, arguments.data_dir)
+    for name in ("train", "validation", "test"):
+        x, y, *lengths = getattr(parts, name)
+        shares = np.bincount(y, minlength=recipe["data"]["num_classes"]) / len(y)
+        steps = f"; {lengths[0].min()} to {lengths[0].max()} steps" if lengths else ""
+        print(
+            f"{name:10}  {x.dtype} {'x'.join(map(str, x.shape))}{steps}; "
+            f"{100 * shares.min():.1f} to {100 * shares.max():.1f} % of each class"
+        )
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], Any]] = {
+    "train": train,
+    "evaluate": lambda arguments: training.evaluate(arguments.run, arguments.data_dir),
+    "data": data,
+    "recipes": lambda arguments: print(recipes.table()),
+    "plot": report.run,
+    "summary": report.run,
+}

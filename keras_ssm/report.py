@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssm import analysis, models, runs, visualization
+from keras_ssm import analysis, recipes, runs, visualization
 from keras_ssm.callbacks import replacing
 from keras_ssm.layers.ssm import SSM
 
@@ -178,11 +178,8 @@ def _uses_softmax(layer: SSM) -> bool:
 
 def _before(config: dict[str, Any], model: keras.Model) -> dict[str, SSM]:
     """The layers as the run's seed made them, if its settings are those of a classifier."""
-    if not isinstance(config.get("model"), dict) or "seed" not in config.get("training", {}):
-        return {}
-    keras.utils.set_random_seed(config["training"]["seed"])
-    new = models.classifier(model.output_shape[-1], model.input_shape[1:], **config["model"])
-    return analysis.ssm_layers(new)
+    keras.utils.set_random_seed(config["seed"])
+    return analysis.ssm_layers(recipes.build_model(config["recipe"], model.input_shape[1:]))
 
 
 def _range(values: np.ndarray) -> str:

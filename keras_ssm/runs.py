@@ -1,7 +1,8 @@
 """Run folders: what a training leaves behind, and reading it back.
 
-    config.json         all settings, and the versions they ran under
-    model.keras         the model after the last complete epoch
+    config.json         recipe, seed and backend, and the versions they ran under
+    model.keras         the training after the last complete epoch: what --resume reads
+    best.keras          the model of the epoch with the best validation accuracy
     history.csv         one row per epoch
     learning-curve.png  the same as a picture
     result.json         test accuracy; written last, so it marks a finished run
@@ -23,7 +24,7 @@ import numpy as np
 from keras_ssm._version import __version__
 from keras_ssm.callbacks import replacing
 
-CONFIG, MODEL, HISTORY = "config.json", "model.keras", "history.csv"
+CONFIG, MODEL, BEST, HISTORY = "config.json", "model.keras", "best.keras", "history.csv"
 CURVE, RESULT = "learning-curve.png", "result.json"
 
 Row = dict[str, float]
@@ -42,13 +43,15 @@ def create(folder: str | os.PathLike, config: dict[str, Any], overwrite: bool = 
 
     Example:
 
-    >>> keras_ssm.runs.create("runs/mine", {"dataset": "digits", "split": {"seed": 0}})
+    >>> keras_ssm.runs.create("runs/mine", {"recipe": {}, "seed": 0, "backend": "jax"})
     """
     folder = pathlib.Path(folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"expected a folder to write the run to. Received: {folder}, a file")
     # The result goes first: a folder without it is known to be unfinished.
-    old = [name for name in (RESULT, CURVE, HISTORY, MODEL, CONFIG) if (folder / name).exists()]
+    old = [
+        name for name in (RESULT, CURVE, HISTORY, BEST, MODEL, CONFIG) if (folder / name).exists()
+    ]
     if old and not overwrite:
         raise ValueError(
             "expected a new or empty run folder; --overwrite replaces a run, --out names another "
@@ -87,11 +90,12 @@ def backend_version() -> dict[str, str]:
         return {name: "unknown"}
 
 
-def read_config(folder: str | os.PathLike) -> dict[str, Any]:
+def read_config(folder: str | os.PathLike, name: str = CONFIG) -> dict[str, Any]:
     """The settings of a run.
 
     Args:
         folder: of the run.
+        name: of the file.
 
     Returns:
         The content of `config.json`.
@@ -101,10 +105,10 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any]:
 
     Example:
 
-    >>> keras_ssm.runs.read_config("runs/demo")["dataset"]
+    >>> keras_ssm.runs.read_config("runs/demo")["recipe"]["task"]
     'digits'
     """
-    path = pathlib.Path(folder) / CONFIG
+    path = pathlib.Path(folder) / name
     _check_exists(path)
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
@@ -113,17 +117,58 @@ def read_config(folder: str | os.PathLike) -> dict[str, Any]:
             f"expected the settings of a run in {path}, found {path.stat().st_size} bytes that "
             f"are not whole JSON ({_one_line(error)})"
         ) from error
-    if not isinstance(config, dict) or not {"dataset", "split", "versions"} <= set(config):
+    if not isinstance(config, dict) or not {"recipe", "seed", "versions"} <= set(config):
         found = ", ".join(config) if isinstance(config, dict) else f"a {type(config).__name__}"
         raise ValueError(
-            f"expected the settings of a run in {path}, with dataset, split and versions; "
+            f"expected the settings of a run in {path}, with recipe, seed and versions; "
             f"found {found or 'no settings'}"
         )
     return config
 
 
+def check_same(folder: str | os.PathLike, config: dict[str, Any]) -> None:
+    """Make sure that a run can go on with these settings.
+
+    Args:
+        folder: of the run.
+        config: settings, without versions.
+
+    Raises:
+        ValueError: if there is no run, it is finished, or its settings differ:
+            names those that do.
+
+    Example:
+
+    >>> keras_ssm.runs.check_same("runs/mine", {"recipe": {}, "seed": 0, "backend": "jax"})
+    """
+    found = read_config(folder)
+    if (pathlib.Path(folder) / RESULT).exists():
+        raise ValueError(
+            f"expected a run that is not finished. Received: {folder}, which has {RESULT}"
+        )
+    del found["versions"]
+    found, wanted = _flat(found), _flat(json.loads(json.dumps(config)))
+    different = [
+        f"{name}={wanted.get(name)!r} where the run has {found.get(name)!r}"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if different:
+        raise ValueError(
+            f"expected the settings of the run in {folder}. Received: {', '.join(different)}"
+        )
+
+
+def _flat(content: Any, name: str = "") -> dict[str, Any]:
+    """Nested settings as one dict, with dots in the names."""
+    if not isinstance(content, dict):
+        return {name: content}
+    start = f"{name}." if name else ""
+    return {k: v for key in content for k, v in _flat(content[key], start + key).items()}
+
+
 def load_model(folder: str | os.PathLike) -> keras.Model:
-    """The model of a run, not compiled, under any backend.
+    """The best model of a run by validation accuracy, not compiled, under any backend.
 
     Args:
         folder: of the run.
@@ -132,14 +177,14 @@ def load_model(folder: str | os.PathLike) -> keras.Model:
         A `keras.Model`.
 
     Raises:
-        ValueError: if `model.keras` is missing or cannot be read whole.
+        ValueError: if `best.keras` is missing or cannot be read whole.
 
     Example:
 
     >>> keras_ssm.runs.load_model("runs/demo").output_shape
     (None, 10)
     """
-    path = pathlib.Path(folder) / MODEL
+    path = pathlib.Path(folder) / BEST
     _check_exists(path)
     return read_model(path)
 
@@ -192,16 +237,17 @@ class History(keras.callbacks.Callback):
 
     Args:
         path: of the file.
+        rows: of the epochs before a training that goes on.
 
     Example:
 
     >>> model.fit(x, y, epochs=10, callbacks=[keras_ssm.runs.History("history.csv")])
     """
 
-    def __init__(self, path: str | os.PathLike) -> None:
+    def __init__(self, path: str | os.PathLike, rows: Sequence[Row] = ()) -> None:
         super().__init__()
         self.path = pathlib.Path(path)
-        self.rows: list[Row] = []
+        self.rows = list(rows)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         values = {name: float(value) for name, value in (logs or {}).items()}
@@ -266,7 +312,7 @@ def _check_exists(path: pathlib.Path) -> None:
         found = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else None
         what = "no such folder" if found is None else ", ".join(found[:8]) or "an empty folder"
         raise ValueError(
-            f"expected a run folder with {CONFIG} and {MODEL}, which training writes from the end "
+            f"expected a run folder with {CONFIG} and {BEST}, which training writes from the end "
             f"of its first epoch on. Received: {folder}: found {what}"
         )
 

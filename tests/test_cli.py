@@ -27,7 +27,7 @@ def one_line(capsys):
 
 
 def accuracy(output):
-    return re.search(r"Test accuracy ([\d.]+ \(\d+ of \d+ images\))", output).group(1)
+    return re.search(r"Test accuracy ([\d.]+ \(\d+ of \d+\))", output).group(1)
 
 
 # The launcher, before a framework is imported.
@@ -40,7 +40,7 @@ def test_help_and_wrong_arguments_import_no_framework():
         "except SystemExit as error: print('exit', error.code)\n"
         "print('imported', sorted({'keras', 'numpy', 'keras_ssm'} & set(sys.modules)))"
     )
-    for arguments, status in ((["train", "--help"], 0), (["train", "digits"], 2)):
+    for arguments, status in ((["train", "--help"], 0), (["train"], 2)):
         result = run_python(code, *arguments)
         assert result.stdout.endswith(f"exit {status}\nimported []\n")
 
@@ -49,10 +49,9 @@ def test_help_and_wrong_arguments_import_no_framework():
     "arguments",
     [
         ["train", "digits", "--layer", "lstm"],
-        ["train", "letters", "--layer", "s5"],
-        ["train", "digits", "--layer", "s5", "--epochs", "0"],
-        ["train", "digits", "--layer", "s5", "--learning-rate", "nan"],
-        ["train", "digits", "--layer", "s5", "--width", "8.5"],
+        ["train", "digits", "--scale", "tiny"],
+        ["train", "digits", "--overwrite", "--resume"],
+        ["plot", "run", "--sampling-rate", "nan"],
         ["evaluate"],
         [],
     ],
@@ -95,6 +94,64 @@ def test_the_backend_asked_for_comes_before_the_environment(monkeypatch):
     assert keras_ssm_cli.choose_backend(None) == "tensorflow"
 
 
+# Settings.
+
+
+def refused(capsys, *arguments):
+    assert keras_ssm_cli.main([*map(str, arguments)]) == 2
+    return one_line(capsys)
+
+
+def test_wrong_settings_are_named(tmp_path, capsys):
+    line = refused(capsys, "train", "letters", "--layer", "s5")
+    assert "lra-listops" in line
+    assert "Received: task='letters', layer='s5'" in line
+    assert "--layer is needed" in refused(capsys, "train", "digits")
+    line = refused(capsys, "train", "digits", "--layer", "s5", "--scale", "full")
+    assert "Received: task='digits', layer='s5', scale='full'" in line
+
+    train = ("train", "digits", "--layer", "s4d", "--out", tmp_path / "run", "--set")
+    for setting in ("epoch=3", "training.epoch=3", "depth", "other.depth=3"):
+        line = refused(capsys, *train, setting)
+        assert "training.epochs" in line
+        assert line.endswith(f"Received: --set {setting}")
+    assert "Received: state_size=7" in refused(capsys, *train, "state_size=7")
+    assert "depht" in refused(capsys, *train, "model.depht=7")
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_are_changed_by_name():
+    from keras_ssm import cli, recipes
+
+    recipe = recipes.get("digits", "s5", "small")
+    new = cli.changed(recipe, ["epochs=3", "model.rate=2.5", "model.norm=batch", "dropout=0"])
+    assert new["training"]["epochs"] == 3
+    assert [new["model"][name] for name in ("rate", "norm", "dropout")] == [2.5, "batch", 0]
+    assert recipe == recipes.get("digits", "s5", "small")
+
+
+def test_recipes_are_listed_beside_published_results(capsys):
+    assert keras_ssm_cli.main(["recipes"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    listops = next(row for row in rows if row[:3] == ["lra-listops", "s5", "full"])
+    assert {"188,490", "62.15"} <= set(listops)
+
+
+def test_data_are_described_or_their_place_is(tmp_path, capsys):
+    assert keras_ssm_cli.main(["data", "digits"]) == 0
+    assert "train       float32 1259x64x1" in capsys.readouterr().out
+    assert "listops-1000" in refused(capsys, "data", "lra-listops", "--data-dir", tmp_path)
+    line = refused(capsys, "data", "digits", "--generate")
+    assert "Received: task='digits'" in line
+
+
+def test_only_jax_splits_batches_over_devices(backend, capsys):
+    if backend == "jax":
+        pytest.skip("JAX does")
+    line = refused(capsys, "train", "digits", "--layer", "s5", "--data-parallel")
+    assert line.endswith(f"Received: backend {backend}")
+
+
 # Training and evaluating.
 
 
@@ -104,8 +161,9 @@ def run(tmp_path_factory):
     import keras
 
     folder = tmp_path_factory.mktemp("runs") / "short"
-    arguments = ["train", "digits", "--layer", "s4d", "--epochs", str(EPOCHS), "--out", str(folder)]
-    assert keras_ssm_cli.main([*arguments, "--backend", keras.backend.backend()]) == 0
+    arguments = ["train", "digits", "--layer", "s4d", "--set", f"epochs={EPOCHS}"]
+    backend = keras.backend.backend()
+    assert keras_ssm_cli.main([*arguments, "--out", str(folder), "--backend", backend]) == 0
     return folder
 
 
@@ -121,10 +179,10 @@ EPOCHS = 4
 @pytest.mark.training
 def test_a_short_training_learns(run, backend):
     result = json.loads((run / "result.json").read_text())
-    assert result["test_accuracy"] == result["test_correct"] / result["test_images"] > 0.85
+    assert result["test_accuracy"] == result["test_correct"] / result["test_count"] > 0.85
     config = json.loads((run / "config.json").read_text())
-    assert config["training"] == {"epochs": EPOCHS, "batch_size": 32, "seed": 0}
-    assert config["model"]["layer"] == "s4d"
+    assert config["recipe"]["training"] == {"epochs": EPOCHS, "batch_size": 32}
+    assert (config["recipe"]["layer"], config["seed"]) == ("s4d", 0)
     assert {backend, "keras", "numpy", "python"} <= set(config["versions"])
     with open(run / "history.csv", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -152,9 +210,7 @@ def test_another_backend_evaluates_to_the_same_accuracy(run, backend, capsys):
 @pytest.mark.training
 def test_a_run_is_replaced_only_on_request(damaged, capsys):
     before = (damaged / "model.keras").read_bytes()
-    arguments = ["train", "digits", "--layer", "s5", "--out", str(damaged)]
-    assert keras_ssm_cli.main(arguments) == 2
-    line = one_line(capsys)
+    line = refused(capsys, "train", "digits", "--layer", "s5", "--out", damaged)
     assert "--overwrite" in line
     assert str(damaged) in line
     assert (damaged / "model.keras").read_bytes() == before
@@ -162,12 +218,12 @@ def test_a_run_is_replaced_only_on_request(damaged, capsys):
     from keras_ssm import runs
 
     (damaged / "notes.txt").write_text("mine")
-    runs.create(damaged, {"dataset": "digits", "split": {}}, overwrite=True)
+    runs.create(damaged, {"recipe": {}, "seed": 0}, overwrite=True)
     assert sorted(path.name for path in damaged.iterdir()) == ["config.json", "notes.txt"]
 
 
 @pytest.mark.training
-@pytest.mark.parametrize("name", ["model.keras", "config.json"])
+@pytest.mark.parametrize("name", ["best.keras", "config.json"])
 @pytest.mark.parametrize("share", [0, 0.5, 0.99])
 def test_a_file_that_was_cut_short(damaged, name, share, capsys):
     content = (damaged / name).read_bytes()
@@ -183,7 +239,7 @@ def test_a_file_that_was_cut_short(damaged, name, share, capsys):
     [
         ("[]", "a list"),
         ("{}", "no settings"),
-        ('{"dataset": "digits", "split": {"part": 1}, "versions": {}}', "split={'part': 1}"),
+        ('{"recipe": {"task": "digits"}, "seed": 0, "versions": {}}', "one without 'data'"),
     ],
 )
 def test_settings_of_something_else(damaged, config, found, capsys):
@@ -196,44 +252,35 @@ def test_settings_of_something_else(damaged, config, found, capsys):
 def test_missing_files(damaged, tmp_path, capsys):
     assert keras_ssm_cli.main(["evaluate", str(tmp_path / "nowhere")]) == 2
     assert "no such folder" in one_line(capsys)
-    (damaged / "model.keras").unlink()
+    (damaged / "best.keras").unlink()
     assert keras_ssm_cli.main(["evaluate", str(damaged)]) == 2
     line = one_line(capsys)
-    assert "expected a run folder with config.json and model.keras" in line
+    assert "expected a run folder with config.json and best.keras" in line
     assert "found config.json, history.csv" in line
 
 
-@pytest.mark.training
-def test_settings_a_layer_cannot_have_leave_no_folder(tmp_path, capsys):
-    arguments = ["train", "digits", "--layer", "s4d", "--state-size", "7"]
-    assert keras_ssm_cli.main([*arguments, "--out", str(tmp_path / "run")]) == 2
-    assert "Received: state_size=7" in one_line(capsys)
-    assert not (tmp_path / "run").exists()
-
-
-SMALL = ["train", "digits", "--layer", "s5", "--epochs", "1"]
+SMALL = ["train", "digits", "--layer", "s5", "--set", "epochs=1", "batch_size=8"]
 
 
 def shrink(monkeypatch):
     """The command sees 32 images of every part and a model that compiles at once."""
     import keras
 
-    from keras_ssm import cli
+    from keras_ssm import recipes
     from keras_ssm.datasets import digits
 
-    def build(config, shape):
+    def build(recipe):
         layers = [
-            keras.Input(shape[1:]),
+            keras.Input((64, 1)),
             keras.layers.Flatten(),
+            keras.layers.Dropout(0.5),
             keras.layers.Dense(10, name="head"),
         ]
-        model = keras.Sequential(layers, name="small")
-        cli.compile_classifier(model)
-        return model
+        return keras.Sequential(layers, name="small")
 
     parts = [(x[:32].copy(), y[:32]) for x, y in digits.load_data()]
-    monkeypatch.setattr(digits, "load_data", lambda **options: parts)
-    monkeypatch.setattr(cli, "build", build)
+    monkeypatch.setattr(digits, "load_data", lambda: parts)
+    monkeypatch.setattr(recipes, "build_model", build)
     return parts
 
 
@@ -259,29 +306,48 @@ os.environ["KERAS_BACKEND"] = sys.argv[1]
 sys.path.insert(0, sys.argv[3])
 import keras, keras_ssm_cli, pytest, test_cli
 test_cli.shrink(pytest.MonkeyPatch())
-save, saves = keras.Model.save, []
+save, epochs = keras.Model.save, []
 def killed_in_the_middle(self, path, **options):
     save(self, path, **options)
-    saves.append(path)
-    if len(saves) == 2:
-        with open(path, "rb+") as file:
-            file.truncate(os.path.getsize(path) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
+    if "model" in os.path.basename(path):
+        epochs.append(path)
+        if len(epochs) == 2:
+            with open(path, "rb+") as file:
+                file.truncate(os.path.getsize(path) // 2)
+            os.kill(os.getpid(), signal.SIGKILL)
 keras.Model.save = killed_in_the_middle
-sys.exit(keras_ssm_cli.main([*test_cli.SMALL, "--epochs", "3", "--out", sys.argv[2]]))
+sys.exit(keras_ssm_cli.main([*test_cli.SMALL, "epochs=3", "--out", sys.argv[2]]))
 """
 
 
 @pytest.mark.training
-def test_a_killed_training_leaves_its_last_complete_checkpoint(tmp_path, backend, capsys):
-    folder = tmp_path / "run"
-    killed = run_python(KILLED_IN_ITS_SECOND_SAVE, backend, folder, pathlib.Path(__file__).parent)
-    assert killed.returncode == -9, killed.stderr
-    assert (folder / ".model.partial.keras").exists()
-    assert not (folder / "result.json").exists()
-    assert len((folder / "history.csv").read_text().splitlines()) == 2
-    assert keras_ssm_cli.main(["evaluate", str(folder)]) == 0
-    assert accuracy(capsys.readouterr().out)
+def test_a_killed_training_is_resumed_to_the_numbers_of_one_that_was_not(
+    small, tmp_path, backend, capsys
+):
+    import keras
+
+    from keras_ssm import runs
+
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    process = run_python(KILLED_IN_ITS_SECOND_SAVE, backend, killed, pathlib.Path(__file__).parent)
+    assert process.returncode == -9, process.stderr
+    assert (killed / ".model.partial.keras").exists()
+    assert not (killed / "result.json").exists()
+
+    three = [*SMALL, "epochs=3"]
+    line = refused(capsys, *three, "dropout=0.5", "--out", killed, "--resume")
+    assert "recipe.model.dropout=0.5 where the run has 0.1" in line
+    assert keras_ssm_cli.main([*three, "--out", str(killed), "--resume"]) == 0
+    assert keras_ssm_cli.main([*three, "--out", str(whole)]) == 0
+    for name in ("model.keras", "best.keras"):
+        a, b = (runs.read_model(folder / name) for folder in (whole, killed))
+        for one, other in zip(a.get_weights(), b.get_weights(), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert (whole / "history.csv").read_text() == (killed / "history.csv").read_text()
+    capsys.readouterr()
+    line = refused(capsys, *three, "--out", killed, "--resume")
+    assert line.endswith("which has result.json")
+    keras.utils.clear_session()
 
 
 @pytest.mark.training

@@ -1,0 +1,86 @@
+"""A training in one file: model, optimizer, random numbers, and what else it goes on from.
+
+It is an ordinary `.keras` file with one more member, so that whoever reads the
+model reads the file as well, and the two can never be of different epochs.
+"""
+
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_ssm.callbacks import Checkpoint
+
+_MEMBER = "training.json"
+
+
+class TrainingCheckpoint(Checkpoint):
+    """A `Checkpoint` from which a training goes on to the numbers it would have had.
+
+    A `.keras` file holds the weights and the state of the optimizer; added are
+    the state of the random numbers, of dropout for instance, and a state of
+    your own.
+
+    Args:
+        path: of the checkpoint; ends in `.keras`.
+        state: called at the end of every epoch; gives what JSON can hold.
+
+    Example:
+
+    >>> checkpoint = keras_ssm.checkpoints.TrainingCheckpoint("last.keras", lambda: {"epoch": 3})
+    >>> model.fit(x, y, epochs=10, callbacks=[checkpoint])
+    >>> model, state = keras_ssm.checkpoints.load_training("last.keras")
+    """
+
+    def __init__(self, path: str | os.PathLike, state: Callable[[], dict[str, Any]]) -> None:
+        super().__init__(path)
+        self.state = state
+
+    def write(self, path: pathlib.Path) -> None:
+        super().write(path)
+        content = {
+            "random": [ops.convert_to_numpy(v).tolist() for v in _random_states(self.model)],
+            "state": self.state(),
+        }
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr(_MEMBER, json.dumps(content))
+
+
+def load_training(path: str | os.PathLike) -> tuple[keras.Model, dict[str, Any]]:
+    """The compiled model and the state of a `TrainingCheckpoint`.
+
+    Args:
+        path: of the checkpoint.
+
+    Returns:
+        The model with its optimizer, ready for `fit`, and what `state` gave.
+
+    Raises:
+        ValueError: if the file cannot be read whole, or is of a model alone.
+
+    Example:
+
+    >>> model, state = keras_ssm.checkpoints.load_training("last.keras")
+    """
+    path = pathlib.Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            content = json.loads(archive.read(_MEMBER))
+        model = keras.models.load_model(path)
+    except Exception as error:  # zip, HDF5 and JSON readers each raise their own
+        raise ValueError(
+            f"expected a whole training in {path}, found {path.stat().st_size} bytes that cannot "
+            f"be read as one ({type(error).__name__}: {error})"
+        ) from error
+    for variable, value in zip(_random_states(model), content["random"], strict=True):
+        variable.assign(value)
+    return model, content["state"]
+
+
+def _random_states(model: keras.Model) -> list[Any]:
+    return [v for v in model.variables if v.name == "seed_generator_state"]

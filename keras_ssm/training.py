@@ -1,0 +1,226 @@
+"""Trainings by recipe into run folders, their continuation and evaluation."""
+
+import os
+import pathlib
+import sys
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_ssm import callbacks, recipes, runs, tasks
+from keras_ssm.checkpoints import TrainingCheckpoint, load_training
+from keras_ssm.datasets import FollowEpochs
+from keras_ssm.recipes import Recipe
+
+# Speech models are tested at half the sampling rate as well, steps twice as long.
+_ZERO_SHOT = ("sc10", "sc35")
+
+
+def train(
+    recipe: Recipe,
+    folder: str | os.PathLike,
+    data_dir: str | os.PathLike | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    overwrite: bool = False,
+    tensorboard: bool = False,
+) -> dict[str, Any]:
+    """Train by a recipe and write a run folder (see `keras_ssm.runs`).
+
+    The test part is read once, at the end, by the model of the epoch with the
+    best validation accuracy. A training that was stopped at any moment and is
+    resumed gives the numbers of one that was not.
+
+    Args:
+        recipe: of `recipes.get`, perhaps changed.
+        folder: of the run.
+        data_dir: see `keras_ssm.datasets.cache.data_folder`.
+        seed: of initial weights, dropout and the order of the data.
+        resume: go on with the run that the folder holds.
+        overwrite: replace the run that the folder holds.
+        tensorboard: write logs for TensorBoard as well, into `tensorboard`.
+
+    Returns:
+        What `result.json` holds.
+
+    Raises:
+        ValueError: for settings a model cannot have, missing data, a folder
+            that holds a run already, or a run to resume that has other settings.
+        FloatingPointError: if a weight goes to NaN or infinity.
+        ImportError: for `tensorboard` without TensorFlow.
+
+    Example:
+
+    >>> recipe = keras_ssm.recipes.get("digits", "s5", "small")
+    >>> keras_ssm.training.train(recipe, "runs/digits")
+    """
+    folder = pathlib.Path(folder)
+    config = {"recipe": recipe, "seed": seed, "backend": keras.backend.backend()}
+    log = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
+    if resume:
+        runs.check_same(folder, config)
+    data = tasks.load(recipe, data_dir)
+    batches = tasks.batches(data, "train", recipe, training=True, seed=seed)
+    epochs, rows = recipe["training"]["epochs"], []
+    if resume and (folder / runs.MODEL).exists():
+        model, rows = load_training(folder / runs.MODEL)
+    else:
+        keras.utils.set_random_seed(seed)
+        model = recipes.build_model(recipe)
+        recipes.compile_model(model, recipe, len(batches))
+        runs.create(folder, config, overwrite or resume)
+    history = runs.History(folder / runs.HISTORY, rows)
+    start = time.perf_counter()
+    model.fit(
+        batches,
+        epochs=epochs,
+        initial_epoch=len(rows),
+        shuffle=False,
+        validation_data=tasks.batches(data, "validation", recipe),
+        callbacks=[
+            FollowEpochs(batches),
+            SeededEpochs(seed),
+            *recipes.training_callbacks(recipe, [row["val_accuracy"] for row in rows]),
+            *log,
+            # In this order: the first sees NaN before anything is written, and what a training
+            # goes on from is written last.
+            callbacks.BestCheckpoint(folder / runs.BEST, [row["val_accuracy"] for row in rows]),
+            history,
+            TrainingCheckpoint(folder / runs.MODEL, lambda: history.rows),
+        ],
+    )
+    seconds = time.perf_counter() - start
+
+    result = score(recipe, runs.load_model(folder), data, data_dir)
+    try:
+        runs.plot_history(folder / runs.CURVE, history.rows, title(config))
+    except ImportError as error:
+        print(f"keras-ssm: no {runs.CURVE}: {error}", file=sys.stderr)
+    runs.write_json(folder / runs.RESULT, {**result, "training_seconds": round(seconds, 1)})
+    print(f"Trained {epochs - len(rows)} epochs in {seconds:.0f} s; the run is in {folder}")
+    return result
+
+
+def evaluate(
+    folder: str | os.PathLike, data_dir: str | os.PathLike | None = None
+) -> dict[str, Any]:
+    """Print and return the test accuracy of a run.
+
+    Args:
+        folder: run folder.
+        data_dir: see `keras_ssm.datasets.cache.data_folder`.
+
+    Returns:
+        See `score`.
+
+    Raises:
+        ValueError: if the folder is not a run that can be read, or its data are missing.
+
+    Example:
+
+    >>> keras_ssm.training.evaluate("runs/demo")
+    Test accuracy 0.9777 (351 of 359)
+    """
+    recipe = runs.read_config(folder)["recipe"]
+    model = runs.load_model(folder)
+    try:
+        data = tasks.load(recipe, data_dir)
+    except KeyError as error:
+        raise ValueError(
+            f"expected a recipe in {pathlib.Path(folder) / runs.CONFIG}. "
+            f"Received: one without {error}"
+        ) from error
+    return score(recipe, model, data, data_dir)
+
+
+def score(
+    recipe: Recipe,
+    model: keras.Model,
+    data: tasks.Data,
+    data_dir: str | os.PathLike | None = None,
+) -> dict[str, Any]:
+    """Print and return the accuracy of a model on the test part.
+
+    Speech at 16 kHz is tested at 8 kHz too: every other sample, and all step
+    sizes doubled, without training.
+
+    Args:
+        recipe: that the model was made by.
+        model: its model.
+        data: of `tasks.load`.
+        data_dir: where the same data are found.
+
+    Returns:
+        `test_accuracy`, `test_correct` and `test_count`; for speech at 16 kHz
+        `test_accuracy_8khz` as well.
+
+    Example:
+
+    >>> keras_ssm.training.score(recipe, model, keras_ssm.tasks.load(recipe))
+    """
+    correct, count = _score(model, recipe, data)
+    print(f"Test accuracy {correct / count:.4f} ({correct} of {count})")
+    result = {"test_accuracy": correct / count, "test_correct": correct, "test_count": count}
+    if recipe["task"] in _ZERO_SHOT and recipe["data"].get("rate", 1) == 1:
+        half = tasks.load(recipe, data_dir, rate=2)._replace(mean=data.mean, std=data.std)
+        slower = recipes.build_model(
+            {**recipe, "model": {**recipe["model"], "rate": 2.0}}, (*half.test[0].shape[1:], 1)
+        )
+        slower.set_weights(model.get_weights())
+        correct, count = _score(slower, recipe, half)
+        print(f"Test accuracy at 8 kHz {correct / count:.4f} ({correct} of {count})")
+        result["test_accuracy_8khz"] = correct / count
+    return result
+
+
+class SeededEpochs(keras.callbacks.Callback):
+    """Seeds every epoch by its number.
+
+    PyTorch draws dropout from a generator of its own, which no checkpoint of
+    Keras holds.
+
+    Args:
+        seed: of the training.
+
+    Example:
+
+    >>> model.fit(x, y, epochs=3, callbacks=[keras_ssm.training.SeededEpochs(0)])
+    """
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.seed = seed
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        mixed = np.random.SeedSequence([self.seed, epoch]).generate_state(1)
+        keras.utils.set_random_seed(int(mixed[0]))
+
+
+def title(config: dict[str, Any]) -> str:
+    """Name of a run: task, layer and backend.
+
+    Args:
+        config: of the run.
+
+    Returns:
+        For instance `"digits-s5-jax"`.
+
+    Example:
+
+    >>> keras_ssm.training.title(keras_ssm.runs.read_config("runs/demo"))
+    'digits-s5-jax'
+    """
+    recipe = config["recipe"]
+    return "-".join((recipe["task"], recipe["layer"], config["backend"]))
+
+
+def _score(model: keras.Model, recipe: Recipe, data: tasks.Data) -> tuple[int, int]:
+    """Right answers and sequences of the test part."""
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(loss=loss, metrics=["accuracy"])
+    batches = tasks.batches(data, "test", recipe)
+    accuracy = model.evaluate(batches, verbose=0, return_dict=True)["accuracy"]
+    count = len(data.test[1])
+    return round(accuracy * count), count
