@@ -202,7 +202,7 @@ def test_pooling_of_a_long_constant_is_that_constant_in_half_precision(mode, dty
     [
         SSMBlock(
             S4D(4, initialization="inv"), gating="dense", norm="batch", prenorm=False, dropout=0.25,
-            residual=False, norm_epsilon=1e-3, norm_momentum=0.95, name="mine",
+            residual=False, norm_epsilon=1e-3, norm_momentum=0.95, use_mask=False, name="mine",
         ),
         Gating("full_glu", units=3, dropout=0.25, name="mine"),
         SequencePooling("last", name="mine"),

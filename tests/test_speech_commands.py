@@ -100,7 +100,7 @@ def check_sc35(loaded):
         "SpeechCommands/speech_commands_v0.02",
     ],
 )
-def test_sc35_by_the_lists_wherever_the_words_are(original, tmp_path, place):
+def test_sc35_by_the_lists_wherever_the_words_are(original, tmp_path, caplog, place):
     (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
     if place:
         (tmp_path / place).symlink_to(original)
@@ -108,6 +108,8 @@ def test_sc35_by_the_lists_wherever_the_words_are(original, tmp_path, place):
     else:
         shutil.copytree(original, tmp_path / "words")
         check_sc35(load(tmp_path / "words"))
+        load(tmp_path / "words", subset="sc10")
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
 
 
 def test_the_archive_is_unpacked_once_and_may_go_then(original, tmp_path):

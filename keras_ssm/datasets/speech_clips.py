@@ -1,6 +1,5 @@
 """The clips of Speech Commands: where they are, which part they belong to, what they hold."""
 
-import concurrent.futures
 import dataclasses
 import logging
 import os
@@ -106,7 +105,8 @@ def listed(folder: pathlib.Path, subset: str, seed: int) -> dict[str, Clips]:
     >>> parts["train"][0]
     (PosixPath('/data/bed/00176480_nohash_0.wav'), 0)
     """
-    known = {"_background_noise_", *CLASSES["sc35"]}
+    # The second is where prepared data goes if the words are in the data folder itself.
+    known = {"_background_noise_", "keras_ssm", *CLASSES["sc35"]}
     folders = {entry.name for entry in folder.iterdir() if entry.is_dir()}
     if folders - known:
         names = ", ".join(sorted(folders - known))
@@ -174,9 +174,7 @@ def _by_lists(folder: pathlib.Path, clips: Clips) -> dict[str, Clips]:
 
 
 def _at_random(clips: Clips, seed: int) -> dict[str, Clips]:
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        headers = list(pool.map(wav.header, [path for path, _ in clips]))
-    clips = [clip for clip, found in zip(clips, headers, strict=True) if found.frames == LENGTH]
+    clips = [(path, label) for path, label in clips if wav.header(path).frames == LENGTH]
     labels = np.array([label for _, label in clips])
     parts = splits.by_class(labels, (0.15, 0.15), seed)
     return {name: [clips[index] for index in part] for name, part in zip(PARTS, parts, strict=True)}

@@ -96,7 +96,8 @@ def classifier(
     check_choice("layer", layer, LAYERS)
     if not isinstance(depth, int) or depth <= 0:
         raise ValueError(f"`depth` must be a positive integer. Received: depth={depth!r}")
-    check_choice("masked", masked, (False, True, "pooling"))
+    if masked not in (False, True, "pooling"):
+        raise ValueError(f"`masked` must be False, True or 'pooling'. Received: masked={masked!r}")
     if masked == "pooling" and pooling not in ("masked_mean", "last"):
         raise ValueError(
             "masked='pooling' needs pooling='masked_mean' or 'last'. "

@@ -113,8 +113,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "model": {
             **_MODEL, **_PRENORM, **_LEGS, "depth": 6, "width": 256, "step_min": 0.0001,
         },
+        # The file says that the papers had a rate of 0.0005 and 10,000 steps of warm-up.
         "optimizer": {
-            "learning_rate": 0.001, "ssm_learning_rate": 0.001, "step_learning_rate": 0.0005,
+            "learning_rate": 0.001, "ssm_learning_rate": 0.0005, "step_learning_rate": 0.0005,
             "weight_decay": 0.05,
         },
         "schedule": {"name": "cosine", "total_steps": 500_000, "warmup_steps": 50_000},
