@@ -71,8 +71,6 @@ def train(arguments: argparse.Namespace) -> None:
     >>> arguments = keras_ssm_cli.parser().parse_args(["train", "digits", "--layer", "s5"])
     >>> keras_ssm.cli.train(arguments)
     """
-    if arguments.data_parallel:
-        use_all_devices()
     recipe, seed = chosen(arguments.task, arguments.layer, arguments.scale, arguments.seed)
     recipe = changed(recipe, arguments.set)
     config = {"recipe": recipe, "backend": keras.backend.backend()}
@@ -84,25 +82,8 @@ def train(arguments: argparse.Namespace) -> None:
         resume=arguments.resume,
         overwrite=arguments.overwrite,
         tensorboard=arguments.tensorboard,
+        data_parallel=arguments.data_parallel,
     )
-
-
-def use_all_devices() -> None:
-    """Split every batch over all devices, each with a copy of the weights.
-
-    Raises:
-        ValueError: for a backend other than JAX.
-
-    Example:
-
-    >>> keras_ssm.cli.use_all_devices()
-    """
-    if keras.backend.backend() != "jax":
-        raise ValueError(
-            "--data-parallel needs --backend jax, whose `keras.distribution` it uses. "
-            f"Received: backend {keras.backend.backend()}"
-        )
-    keras.distribution.set_distribution(keras.distribution.DataParallel())
 
 
 def chosen(task: str, layer: str | None, scale: str | None, seed: int | None) -> tuple[Recipe, int]:

@@ -63,7 +63,12 @@ def load(recipe: Recipe, data_dir: str | os.PathLike | None = None, rate: int = 
 
 
 def batches(
-    data: Data, part: str, recipe: Recipe, training: bool = False, seed: int = 0
+    data: Data,
+    part: str,
+    recipe: Recipe,
+    training: bool = False,
+    seed: int = 0,
+    devices: int = 1,
 ) -> datasets.SequenceBatches:
     """Batches of one part, as a recipe's model reads them.
 
@@ -74,9 +79,14 @@ def batches(
         training: shuffled batches of the recipe's size, a smaller last one left
             out; otherwise larger ones in order, nothing left out.
         seed: of the shuffling.
+        devices: that share a batch. Sequences at the end that would leave
+            some of them without are left out.
 
     Returns:
         `SequenceBatches`.
+
+    Raises:
+        ValueError: for a batch size that cannot be shared equally.
 
     Example:
 
@@ -85,10 +95,17 @@ def batches(
     >>> len(keras_ssm.tasks.batches(data, "train", recipe, training=True))
     39
     """
-    x, y, *lengths = getattr(data, part)
     size = recipe["training"]["batch_size"]
+    if size % devices:
+        raise ValueError(
+            f"the batch size must be a multiple of the {devices} devices. "
+            f"Received: batch_size={size}"
+        )
+    arrays = getattr(data, part)
+    whole = len(arrays[0]) - len(arrays[0]) % devices
+    x, y, *lengths = (z[:whole] for z in arrays)
     if not training:
-        size = even_batch_size(len(x), _EVALUATION_BATCHES * size)
+        size = even_batch_size(len(x), _EVALUATION_BATCHES * size, devices)
     return datasets.SequenceBatches(
         x,
         y,
@@ -102,7 +119,7 @@ def batches(
     )
 
 
-def even_batch_size(count: int, limit: int) -> int:
+def even_batch_size(count: int, limit: int, multiple: int = 1) -> int:
     """The largest batch size up to `limit` that leaves no smaller last batch, or `limit`.
 
     JAX and TensorFlow's XLA compile a second time for a smaller last batch.
@@ -110,6 +127,7 @@ def even_batch_size(count: int, limit: int) -> int:
     Args:
         count: sequences.
         limit: largest size.
+        multiple: what `count`, `limit` and the size are multiples of.
 
     Returns:
         A size of at least half of `limit`, or all sequences if they are fewer.
@@ -121,7 +139,7 @@ def even_batch_size(count: int, limit: int) -> int:
     """
     if count <= limit:
         return count
-    return next((n for n in range(limit, limit // 2, -1) if count % n == 0), limit)
+    return next((n for n in range(limit, limit // 2, -multiple) if count % n == 0), limit)
 
 
 def generate(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathlib.Path:

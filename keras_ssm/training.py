@@ -1,9 +1,12 @@
 """Trainings by recipe into run folders, their continuation and evaluation."""
 
+import contextlib
+import importlib.util
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -26,6 +29,7 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     tensorboard: bool = False,
+    data_parallel: bool = False,
 ) -> dict[str, Any]:
     """Train by a recipe and write a run folder (see `keras_ssm.runs`).
 
@@ -41,6 +45,8 @@ def train(
         resume: go on with the run that the folder holds.
         overwrite: replace the run that the folder holds.
         tensorboard: write logs for TensorBoard as well, into `tensorboard`.
+        data_parallel: train on all devices of JAX, each with a part of every
+            batch; validation leaves out what they cannot share equally.
 
     Returns:
         What `result.json` holds.
@@ -49,7 +55,7 @@ def train(
         ValueError: for settings a model cannot have, missing data, a folder
             that holds a run already, or a run to resume that has other settings.
         FloatingPointError: if a weight goes to NaN or infinity.
-        ImportError: for `tensorboard` without TensorFlow.
+        ImportError: for `tensorboard` without the package of that name.
 
     Example:
 
@@ -58,39 +64,41 @@ def train(
     """
     folder = pathlib.Path(folder)
     config = {"recipe": recipe, "seed": seed, "backend": keras.backend.backend()}
-    log = [keras.callbacks.TensorBoard(folder / "tensorboard")] if tensorboard else []
+    log = [_tensorboard(folder / "tensorboard")] if tensorboard else []
     if resume:
         runs.check_same(folder, config)
     data = tasks.load(recipe, data_dir)
-    batches = tasks.batches(data, "train", recipe, training=True, seed=seed)
-    epochs, rows = recipe["training"]["epochs"], []
-    if resume and (folder / runs.MODEL).exists():
-        model, rows = load_training(folder / runs.MODEL)
-    else:
-        keras.utils.set_random_seed(seed)
-        model = recipes.build_model(recipe)
-        recipes.compile_model(model, recipe, len(batches))
-        runs.create(folder, config, overwrite or resume)
-    history = runs.History(folder / runs.HISTORY, rows)
     start = time.perf_counter()
-    model.fit(
-        batches,
-        epochs=epochs,
-        initial_epoch=len(rows),
-        shuffle=False,
-        validation_data=tasks.batches(data, "validation", recipe),
-        callbacks=[
-            FollowEpochs(batches),
-            SeededEpochs(seed),
-            *recipes.training_callbacks(recipe, [row["val_accuracy"] for row in rows]),
-            *log,
-            # In this order: the first sees NaN before anything is written, and what a training
-            # goes on from is written last.
-            callbacks.BestCheckpoint(folder / runs.BEST, [row["val_accuracy"] for row in rows]),
-            history,
-            TrainingCheckpoint(folder / runs.MODEL, lambda: history.rows),
-        ],
-    )
+    with _all_devices() if data_parallel else contextlib.nullcontext(1) as devices:
+        batches = tasks.batches(data, "train", recipe, True, seed, devices)
+        rows: list[runs.Row] = []
+        if resume and (folder / runs.MODEL).exists():
+            model, rows = load_training(folder / runs.MODEL)
+        else:
+            keras.utils.set_random_seed(seed)
+            model = recipes.build_model(recipe)
+            recipes.compile_model(model, recipe, len(batches))
+            runs.create(folder, config, overwrite or resume)
+        history = runs.History(folder / runs.HISTORY, rows)
+        accuracies = [row["val_accuracy"] for row in rows]
+        model.fit(
+            batches,
+            epochs=recipe["training"]["epochs"],
+            initial_epoch=len(rows),
+            shuffle=False,
+            validation_data=tasks.batches(data, "validation", recipe, devices=devices),
+            callbacks=[
+                FollowEpochs(batches),
+                SeededEpochs(seed),
+                *recipes.training_callbacks(recipe, accuracies),
+                *log,
+                # In this order: the first sees NaN before anything is written, and what a
+                # training goes on from is written last.
+                callbacks.BestCheckpoint(folder / runs.BEST, accuracies),
+                history,
+                TrainingCheckpoint(folder / runs.MODEL, lambda: history.rows),
+            ],
+        )
     seconds = time.perf_counter() - start
 
     result = score(recipe, runs.load_model(folder), data, data_dir)
@@ -99,7 +107,9 @@ def train(
     except ImportError as error:
         print(f"keras-ssm: no {runs.CURVE}: {error}", file=sys.stderr)
     runs.write_json(folder / runs.RESULT, {**result, "training_seconds": round(seconds, 1)})
-    print(f"Trained {epochs - len(rows)} epochs in {seconds:.0f} s; the run is in {folder}")
+    print(
+        f"Trained {len(history.rows) - len(rows)} epochs in {seconds:.0f} s; the run is in {folder}"
+    )
     return result
 
 
@@ -214,6 +224,31 @@ def title(config: dict[str, Any]) -> str:
     """
     recipe = config["recipe"]
     return "-".join((recipe["task"], recipe["layer"], config["backend"]))
+
+
+@contextlib.contextmanager
+def _all_devices() -> Iterator[int]:
+    """Models built inside have a copy of their weights on each of so many devices."""
+    if keras.backend.backend() != "jax":
+        raise ValueError(
+            "training on all devices needs the JAX backend, whose `keras.distribution` it uses. "
+            f"Received: backend {keras.backend.backend()}"
+        )
+    keras.distribution.set_distribution(keras.distribution.DataParallel())
+    try:
+        yield len(keras.distribution.list_devices())
+    finally:
+        keras.distribution.set_distribution(None)
+
+
+def _tensorboard(folder: pathlib.Path) -> keras.callbacks.Callback:
+    for package in ("tensorflow", "tensorboard"):
+        if importlib.util.find_spec(package) is None:
+            raise ImportError(
+                f"logs for TensorBoard need {package}, which is not installed. "
+                'Install it with `pip install "keras-ssm[tensorboard]"`.'
+            )
+    return keras.callbacks.TensorBoard(folder)
 
 
 def _score(model: keras.Model, recipe: Recipe, data: tasks.Data) -> tuple[int, int]:

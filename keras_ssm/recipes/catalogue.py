@@ -32,9 +32,9 @@ def get(task: str, layer: str, scale: str = "full") -> Recipe:
           `total_steps` and `warmup_steps` where the source counts in steps; or
           `"plateau"` with `factor` and `patience`;
         - `training`: `epochs` and `batch_size`; a smaller last batch is left out;
-        - `data`: `input_shape` without the batch, `num_classes`, and, where the
-          source has them, `mean` and `std` of raw pixels, `rate` of the sound,
-          `train_size`, arguments `generate` of the generator.
+        - `data`: `input_shape` without the batch, `num_classes`, `train_size`,
+          None for all, and, where the source has them, `mean` and `std` of raw
+          pixels, `rate` of the sound, arguments `generate` of the generator.
 
     Raises:
         ValueError: if there is no such recipe; it lists those there are.
@@ -64,7 +64,7 @@ def get(task: str, layer: str, scale: str = "full") -> Recipe:
             "source": source,
             "builder": recipe.get("builder", "classifier"),
             **{part: recipe[part] for part in ("model", "optimizer", "schedule", "training")},
-            "data": {**TASKS[task], **recipe.get("data", {})},
+            "data": {"train_size": None, **TASKS[task], **recipe.get("data", {})},
         }
     )
 
