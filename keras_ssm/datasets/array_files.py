@@ -28,7 +28,8 @@ class Rows:
 
     Example:
 
-    >>> keras_ssm.datasets.cache.Rows((4, 2), "int16", (np.zeros((2, 2), "int16"),) * 2)
+    >>> part = np.zeros((2, 3), "int16")
+    >>> rows = keras_ssm.datasets.cache.Rows((4, 3), "int16", [part, part])
     """
 
     shape: tuple[int, ...]
@@ -51,9 +52,10 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
 
     Example:
 
-    >>> marks, arrays = keras_ssm.datasets.array_files.read("train.h5")
-    >>> list(arrays)
-    ['x', 'y', 'lengths']
+    >>> keras_ssm.datasets.array_files.write("squares.h5", {}, {"x": np.arange(4) ** 2})
+    >>> marks, arrays = keras_ssm.datasets.array_files.read("squares.h5")
+    >>> arrays["x"].tolist()
+    [0, 1, 4, 9]
     """
     # One open file for the header and the maps: the path may be replaced in between.
     # Its name is a str, so that the maps keep it.
@@ -77,7 +79,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
 
 
 def write(
-    path: pathlib.Path, marks: Mapping[str, str], arrays: Mapping[str, np.ndarray | Rows]
+    path: str | os.PathLike, marks: Mapping[str, str], arrays: Mapping[str, np.ndarray | Rows]
 ) -> None:
     """Write a new file, flushed to the disk.
 
@@ -92,7 +94,7 @@ def write(
 
     Example:
 
-    >>> keras_ssm.datasets.array_files.write("squares.h5", {}, {"x": np.arange(4) ** 2})
+    >>> keras_ssm.datasets.array_files.write("cubes.h5", {}, {"x": np.arange(4) ** 3})
     """
     rows = {name: _rows(array) for name, array in arrays.items()}
     with writing(path), h5py.File(path, "x") as content:
@@ -114,7 +116,7 @@ def write(
 
 
 @contextlib.contextmanager
-def writing(path: pathlib.Path) -> Iterator[None]:
+def writing(path: str | os.PathLike) -> Iterator[None]:
     """Say where it was that something could not be written.
 
     Args:
@@ -125,14 +127,14 @@ def writing(path: pathlib.Path) -> Iterator[None]:
 
     Example:
 
-    >>> with keras_ssm.datasets.array_files.writing(path):
-    ...     path.parent.mkdir()
+    >>> with keras_ssm.datasets.array_files.writing("data/train.h5"):
+    ...     os.makedirs("data", exist_ok=True)
     """
     try:
         yield
     except (OSError, RuntimeError) as error:  # HDF5 has a RuntimeError for some of its own
         raise OSError(
-            f"prepared data cannot be written to {path.parent}, and nothing half-written is left "
+            f"prepared data cannot be written to {pathlib.Path(path).parent}, and nothing half-written is left "
             f"({error}). If no room can be made there, a folder elsewhere with links to the "
             "archives can be the data folder"
         ) from error
