@@ -39,12 +39,12 @@ _TASKS: dict[str, dict[str, Any]] = {
     "lra-listops": {
         "source": "chosen for expressions of up to 128 tokens",
         "model": {
-            **_MODEL, "depth": 4, "step_min": 0.001, "step_max": 1.0, "vocabulary_size": 18,
+            **_MODEL, "depth": 2, "step_min": 0.001, "step_max": 1.0, "vocabulary_size": 18,
             "masked": True, "pooling": "masked_mean",
         },
         "optimizer": _OPTIMIZER,
         "schedule": _SCHEDULE,
-        "training": {"epochs": 10, "batch_size": 50},
+        "training": {"epochs": 6, "batch_size": 50},
         "data": {
             "input_shape": [128],
             "generate": {
