@@ -57,6 +57,7 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
 
     backbone_cls = SSMBackbone
     preprocessor_cls = SSMCausalLMPreprocessor
+    generate_function: Any
 
     def __init__(self, backbone: Any, preprocessor: Any = None, **kwargs: Any) -> None:
         check_backbone(backbone, SSMBackbone)

@@ -34,7 +34,8 @@ class Head:
         )
         inputs = backbone.input
         x = self.pooling(backbone(inputs), mask=inputs["padding_mask"])
-        super().__init__(inputs=inputs, outputs=self.output_dense(self.output_dropout(x)), **kwargs)
+        outputs = self.output_dense(self.output_dropout(x))
+        super().__init__(inputs=inputs, outputs=outputs, **kwargs)  # type: ignore[call-arg]
         self.num_classes = num_classes
         self.activation = keras.activations.get(activation)
         self.dropout = dropout

@@ -1,6 +1,5 @@
 """Text classification."""
 
-from typing import Any
 
 import keras
 import keras_hub
