@@ -111,7 +111,8 @@ def main(argv=None):
     train, test = np.split(data, [len(data) * 95 // 100])
 
     # A block of S5 has about 3 width^2 parameters here, one of the Transformer 12 (width / 2)^2.
-    half, lengths = args.width // 2, [n for n in args.lengths if n <= 4096]  # the rest takes hours
+    # Its attention to more than 4096 tokens at once takes gigabytes.
+    half, lengths = args.width // 2, [n for n in args.lengths if n <= 4096]
     s5 = hub.SSMCausalLM(hub.SSMBackbone(256, "s5", args.depth, args.width, args.width))
     transformer = keras_hub.models.GPT2CausalLM(
         keras_hub.models.GPT2Backbone(256, args.depth, 4, half, 4 * half, 0, lengths[-1])

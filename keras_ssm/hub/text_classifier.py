@@ -1,6 +1,5 @@
 """Text classification."""
 
-
 import keras
 import keras_hub
 
