@@ -50,7 +50,7 @@ def same_length(waves):
 
 def fit(model, x, y=None):
     model.compile(keras.optimizers.Adam(1e-2), **FAST)
-    losses = model.fit(x, y, epochs=6, batch_size=4, verbose=0).history["loss"]
+    losses = model.fit(x, y, epochs=4, batch_size=4, verbose=0).history["loss"]
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -59,9 +59,11 @@ def test_a_text_classifier_learns_from_strings_and_ignores_their_padding():
     fit(model, TEXTS, LABELS)
     probabilities = model.predict(TEXTS, verbose=0)
     assert probabilities.shape == (4, 2)
-    # Another padded length gives the same.
-    model.preprocessor = hub.SSMTextClassifierPreprocessor(model.preprocessor.tokenizer, 13)
-    np.testing.assert_allclose(model.predict(TEXTS, verbose=0), probabilities, atol=1e-4)
+    inputs = {name: numpy(x) for name, x in model.preprocessor(TEXTS).items()}
+    assert not inputs["padding_mask"].all()
+    inputs["token_ids"] = np.where(inputs["padding_mask"], inputs["token_ids"], 77)
+    model.preprocessor = None
+    np.testing.assert_allclose(model.predict(inputs, verbose=0), probabilities, atol=1e-5)
 
 
 def test_an_audio_classifier_learns_from_waveforms_of_one_length_and_of_several():
@@ -82,10 +84,9 @@ def test_a_language_model_learns_from_strings_and_goes_on_with_strings():
     model = language_model(vocabulary_size=256, preprocessor=byte_preprocessor(sequence_length=10))
     fit(model, ["abababab", "babab"])
     model.compile(sampler="greedy", **FAST)
-    alone, together = model.generate("ab", 8), model.generate(["ab", "Ä"], max_length=8)
-    assert alone.startswith("ab")
-    assert together[0] == alone
-    assert together[1].startswith("Ä")
+    latin, greek = model.generate(["ab", "ὕ"], max_length=8)
+    assert latin.startswith("ab")
+    assert greek.startswith("ὕ")
 
 
 def test_the_tokenizer_keeps_every_character_and_its_special_tokens_are_no_text():
@@ -152,16 +153,18 @@ for name, kind in (("lm", hub.SSMCausalLM), ("text", hub.SSMTextClassifier),
 """
 
 
-def test_presets_go_to_another_backend_and_come_back_bit_for_bit(presets, tmp_path):
+@pytest.mark.skipif(BACKEND != "torch", reason="one ring goes through every backend")
+def test_presets_go_through_every_backend_and_come_back_bit_for_bit(presets, tmp_path):
     models, folder = presets
-    other = {"jax": "torch", "torch": "tensorflow", "tensorflow": "jax"}[BACKEND]
-    environment = {**os.environ, "KERAS_BACKEND": other}
-    root = pathlib.Path(__file__).parents[1]
-    command = [sys.executable, "-c", COPY, str(folder), str(tmp_path)]
-    copied = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
-    assert copied.returncode == 0, copied.stderr
+    for backend in ("jax", "tensorflow"):
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        root = pathlib.Path(__file__).parents[1]
+        command = [sys.executable, "-c", COPY, str(folder), str(tmp_path / backend)]
+        copied = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True)
+        assert copied.returncode == 0, copied.stderr
+        folder = tmp_path / backend
     for name, model in models.items():
-        assert_same(model, type(model).from_preset(tmp_path / name))
+        assert_same(model, type(model).from_preset(folder / name))
 
 
 def test_a_classifier_of_a_preset_gets_a_new_head_on_demand(presets):
@@ -186,6 +189,15 @@ def test_a_preset_that_lacks_a_file_names_it(name, file, presets, tmp_path):
     (broken / file).unlink()
     with pytest.raises(ValueError, match=rf"expected a whole preset in .*, which lacks {file}; fo"):
         type(models[name]).from_preset(broken)
+
+
+@pytest.mark.parametrize("file", ["config.json", "task.json", "model.weights.h5"])
+def test_a_preset_with_half_a_file_is_refused(file, presets, tmp_path):
+    broken = shutil.copytree(presets[1] / "audio", tmp_path / "broken")
+    content = (broken / file).read_bytes()
+    (broken / file).write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"expected whole .*broken.*, found"):
+        hub.SSMAudioClassifier.from_preset(broken)
 
 
 def test_a_preset_that_lacks_a_shard_of_its_weights_names_it(presets, tmp_path):

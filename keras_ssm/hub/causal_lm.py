@@ -25,9 +25,9 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
     Generation reads the prompts in one parallel pass and then takes one
     recurrent step for each token. What it remembers is the state of the
     layers, (batch, depth, state width): as large after the first token as after
-    the millionth, and a step takes as long. All samplers of keras-hub apply.
-    Prompts of a batch may differ in length; each row is continued to
-    `max_length` tokens or its first end token.
+    the millionth, and a step takes as long. The samplers are keras-hub's:
+    greedy, random, top-k, top-p and beam. Prompts of a batch may differ in
+    length; each row is continued to `max_length` tokens or its first end token.
 
     Without a preprocessor, `generate()` takes and gives `token_ids` and
     `padding_mask`, (batch, max_length); padding may lie on either side of a

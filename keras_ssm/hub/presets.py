@@ -31,31 +31,39 @@ class WholePreset:
                 classifier a new head.
 
         Raises:
-            ValueError: for a folder that lacks a file, naming it.
+            ValueError: for a folder that lacks a file, naming it, or holds half of one.
         """
         if isinstance(preset, os.PathLike):
             preset = os.fspath(preset)
-        if os.path.isdir(preset):
-            _check_whole(pathlib.Path(preset), load_weights, "num_classes" not in kwargs)
-        return super().from_preset(preset, load_weights=load_weights, **kwargs)  # type: ignore[misc]
+        load = super().from_preset  # type: ignore[misc]
+        if not os.path.isdir(preset):
+            return load(preset, load_weights=load_weights, **kwargs)
+        _check_whole(pathlib.Path(preset), load_weights, "num_classes" not in kwargs)
+        try:
+            return load(preset, load_weights=load_weights, **kwargs)
+        except OSError as error:  # HDF5's, which does not name the file
+            raise ValueError(
+                f"expected whole files of weights in {preset}, found one that cannot be read "
+                f"({error})"
+            ) from error
 
 
 def _check_whole(folder: pathlib.Path, load_weights: bool, load_head: bool) -> None:
     _check(folder, CONFIG)
+    _read(folder / CONFIG)
     if (folder / TASK_WEIGHTS).exists():
         _check(folder, TASK)
     if not load_weights:
         return
     if (folder / SHARDED_WEIGHTS).exists():
-        shards = json.loads((folder / SHARDED_WEIGHTS).read_text(encoding="utf-8"))["weight_map"]
+        shards = _read(folder / SHARDED_WEIGHTS)["weight_map"]
         for name in {name for names in shards.values() for name in _listed(names)}:
             _check(folder, name)
     else:
         _check(folder, WEIGHTS)
-    if load_head and (folder / TASK).exists():
-        task = json.loads((folder / TASK).read_text(encoding="utf-8"))
-        if "num_classes" in task["config"]:
-            _check(folder, TASK_WEIGHTS)
+    task = _read(folder / TASK)["config"] if (folder / TASK).exists() else {}
+    if load_head and "num_classes" in task:
+        _check(folder, TASK_WEIGHTS)
 
 
 def _check(folder: pathlib.Path, name: str) -> None:
@@ -64,6 +72,16 @@ def _check(folder: pathlib.Path, name: str) -> None:
         raise ValueError(
             f"expected a whole preset in {folder}, which lacks {name}; found {found or 'nothing'}"
         )
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"expected whole JSON in {path}, found {path.stat().st_size} bytes that are not "
+            f"({error})"
+        ) from error
 
 
 def _listed(names: Any) -> list[str]:

@@ -121,8 +121,9 @@ class SSMCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
         if not self.built:
             self.build(None)
         limit = sequence_length or self.sequence_length
-        prompts = [x] if isinstance(x, (str, bytes)) else x
-        sizes = [len(tokens) + bool(self.add_start_token) for tokens in self.tokenizer(prompts)]
+        tokens = self.tokenizer(x)
+        rows = [tokens] if isinstance(x, (str, bytes)) else tokens
+        sizes = [len(row) + bool(self.add_start_token) for row in rows]
         if not sizes or not min(sizes):
             raise ValueError(
                 "every prompt needs a token to go on from; `add_start_token=True` of the "
@@ -135,7 +136,7 @@ class SSMCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
             )
         # Unlike in keras-hub, `add_start_token=False` holds for generation too.
         token_ids, padding_mask = self.packer(
-            self.tokenizer(x),
+            tokens,
             sequence_length=limit,
             add_start_value=self.add_start_token,
             add_end_value=False,
