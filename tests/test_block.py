@@ -167,6 +167,23 @@ MASK = np.array(
 )
 
 
+@pytest.mark.parametrize("prenorm", [True, False])
+@pytest.mark.parametrize("ssm", [S5(4), DSS(4, kernel="exp"), S4D(4)], ids=["s5", "dss", "s4d"])
+def test_advancing_with_holes_equals_a_loop_of_steps_over_the_valid_ones(ssm, prenorm):
+    block = SSMBlock(type(ssm).from_config(ssm.get_config()), prenorm=prenorm)
+    x = array(2, LENGTH, WIDTH)
+    block.build(x.shape)
+    start = array(2, block.state_width, seed=1)
+    mask = np.array([[0, 1, 1, 0, 1, 0, 0], [0] * LENGTH], bool)
+    y, end = (numpy(z) for z in block.advance(ops.convert_to_tensor(x), start, mask))
+    state, system = ops.convert_to_tensor(start), block.ssm.system()
+    for k in np.flatnonzero(mask[0]):
+        output, state = block.step(ops.convert_to_tensor(x[:, k]), state, system)
+        np.testing.assert_allclose(y[0, k], numpy(output)[0], atol=1e-5)
+    np.testing.assert_allclose(end[0], numpy(state)[0], atol=1e-5)
+    np.testing.assert_allclose(end[1], start[1], atol=1e-6, err_msg="no step, no change")
+
+
 def pooling_oracle(mode, x, mask):
     rows = []
     for sequence, valid in zip(x.astype("float64"), mask, strict=True):

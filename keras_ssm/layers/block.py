@@ -121,8 +121,16 @@ class SSMBlock(keras.layers.Layer):
         if mask is not None and not self.use_mask:
             # Without the mask that Keras hangs on a tensor and gives to every layer called on it.
             inputs, mask = ops.copy(inputs), None
-        x = self._normalised(inputs, mask, training) if self.prenorm else inputs
-        x = self.gate(self.ssm(x, mask=mask, training=training), training=training)
+        x = self._before(inputs, mask, training)
+        return self._after(self.ssm(x, mask=mask, training=training), inputs, mask, training)
+
+    def _before(self, inputs: Tensor, mask: Tensor | None, training: bool | None) -> Tensor:
+        return self._normalised(inputs, mask, training) if self.prenorm else inputs
+
+    def _after(
+        self, y: Tensor, inputs: Tensor, mask: Tensor | None, training: bool | None
+    ) -> Tensor:
+        x = self.gate(y, training=training)
         if self.residual:
             x = x + inputs
         return x if self.prenorm else self._normalised(x, mask, training)
@@ -132,21 +140,34 @@ class SSMBlock(keras.layers.Layer):
             return self.norm_layer(x, training=training, mask=mask)
         return x if self.norm is None else self.norm_layer(x)
 
-    def step(self, inputs: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, inputs: Tensor, state: Tensor, system: Any = None) -> tuple[Tensor, Tensor]:
         """One step in inference mode: output (batch, features) and the layer's next state.
 
         Args:
             inputs: tensor (batch, features).
             state: tensor (batch, state_width), see `get_initial_state`.
+            system: what `ssm.system()` gave, or None.
         """
         inputs = inputs[:, None]
-        x = self._normalised(inputs, None, False) if self.prenorm else inputs
-        y, state = self.ssm.step(x[:, 0], state)
-        x = self.gate(y[:, None], training=False)
-        if self.residual:
-            x = x + inputs
-        x = x if self.prenorm else self._normalised(x, None, False)
-        return x[:, 0], state
+        y, state = self.ssm.step(self._before(inputs, None, False)[:, 0], state, system=system)
+        return self._after(y[:, None], inputs, None, False)[:, 0], state
+
+    def advance(
+        self, inputs: Tensor, state: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What a loop of `step` gives, computed as a whole sequence.
+
+        Args:
+            inputs: tensor (batch, length, features).
+            state: tensor (batch, state_width), see `get_initial_state`.
+            mask: boolean (batch, length), or None.
+
+        Returns:
+            Output (batch, length, features) and the layer's state after the
+            last valid step.
+        """
+        y, state = self.ssm.advance(self._before(inputs, mask, False), state, mask)
+        return self._after(y, inputs, mask, False), state
 
     @property
     def parameter_dtype(self) -> str:

@@ -232,6 +232,25 @@ class SSM(keras.layers.Layer):
         rate: Any = None,
         training: bool | None = None,
     ) -> Any:
+        gives_state = self.return_state or self.stateful
+        y, state = self._run(inputs, mask, initial_state, time_steps, rate, gives_state)
+        if self.stateful:
+            self._state.assign(self._pack_state(state))
+        if not self.return_sequences:
+            y = y[:, -1]
+        y = ops.cast(y, self.compute_dtype)
+        return (y, self._pack_state(state)) if self.return_state else y
+
+    def _run(
+        self,
+        inputs: Tensor,
+        mask: Tensor | None,
+        initial_state: Any,
+        time_steps: Tensor | None,
+        rate: Any,
+        gives_state: bool,
+    ) -> tuple[Tensor, Any]:
+        """Output (B, L, F) and the final state as the leaf computes with it, or None for it."""
         u = ops.cast(inputs, self.parameter_dtype)
         mask = None if mask is None else ops.cast(self._steps_like("mask", mask, u), "bool")
         if time_steps is not None:
@@ -248,15 +267,40 @@ class SSM(keras.layers.Layer):
             time_steps = None if time_steps is None else masking.compact(time_steps, where)
         state = self._starting_state(initial_state, ops.shape(u)[0])
         span = Span(state, time_steps, self.rate if rate is None else rate, where)
-        y, state = self._sequence(u, span, self.return_state or self.stateful)
+        y, state = self._sequence(u, span, gives_state)
         if where is not None:
             y = masking.expand(y, where, mask, self.zero_output_for_mask)
-        if self.stateful:
-            self._state.assign(self._pack_state(state))
-        if not self.return_sequences:
-            y = y[:, -1]
-        y = ops.cast(y, self.compute_dtype)
-        return (y, self._pack_state(state)) if self.return_state else y
+        return y, state
+
+    def advance(
+        self, inputs: Tensor, state: Tensor, mask: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """What a loop of `step` gives, computed as a whole sequence.
+
+        Args:
+            inputs: tensor (batch, length, features).
+            state: tensor (batch, state_width), see `step`.
+            mask: boolean (batch, length), or None. A masked step leaves the
+                state as it is.
+
+        Returns:
+            The outputs (batch, length, output features) and the state after
+            the last valid step, whatever `return_sequences`, `return_state` and
+            `stateful` are.
+
+        Raises:
+            ValueError: for a bidirectional layer, or a wrong shape.
+
+        Example:
+
+        >>> layer = keras_ssm.layers.S5(8)
+        >>> layer.build((None, None, 3))
+        >>> y, state = layer.advance(np.ones((2, 5, 3), "float32"), layer.get_initial_state(2))
+        >>> y.shape, state.shape
+        ((2, 5, 3), (2, 8))
+        """
+        y, state = self._run(inputs, mask, state, None, None, True)
+        return ops.cast(y, self.compute_dtype), self._pack_state(state)
 
     def _skip(self, u: Tensor) -> Tensor:
         """D u for u (..., H): (..., C H)."""

@@ -18,7 +18,7 @@ from keras_ssm.layers import (
 from keras_ssm.layers.arguments import check_choice
 
 LAYERS: dict[str, type] = {"dss": DSS, "s4d": S4D, "s5": S5}
-_GATINGS = {"dss": "dense", "s4d": "glu", "s5": "half_glu1"}
+GATINGS = {"dss": "dense", "s4d": "glu", "s5": "half_glu1"}
 
 
 def classifier(
@@ -111,7 +111,7 @@ def classifier(
     for index in range(depth):
         x = SSMBlock(
             LAYERS[layer](state_size, name=layer, **ssm_options),
-            gating=gating or _GATINGS[layer],
+            gating=gating or GATINGS[layer],
             norm=norm,
             prenorm=prenorm,
             dropout=dropout,
