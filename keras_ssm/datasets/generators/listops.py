@@ -132,7 +132,9 @@ def _bounds(min_length: int, max_length: int, max_depth: int, max_args: int) -> 
     return trees.Bounds(min_length, max_length, max_depth, max_args)
 
 
-def _distinct_rows(bounds: trees.Bounds, seed: int, workers: int | None) -> Generator[bytes, None, None]:
+def _distinct_rows(
+    bounds: trees.Bounds, seed: int, workers: int | None
+) -> Generator[bytes, None, None]:
     """Rows of the files, without end; ValueError where there are no more distinct ones."""
     seen: set[bytes] = set()
     fruitless = 0
