@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from keras_ssm import models
-from keras_ssm.layers import DSS, S4D, S5, S4DCell, S5Cell
+from keras_ssm.layers import DSS, S4D, S5, OneHotDense, S4DCell, S5Cell
 
 LAYERS = [DSS, S4D, S5]
 
@@ -37,6 +37,8 @@ def test_common_arguments(layer, options, message):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: OneHotDense(0, 4), r"`vocabulary_size` must be a positive.*vocabulary_size=0"),
+        (lambda: OneHotDense(4, 0), r"`units` must be a positive integer.*units=0"),
         (lambda: DSS(kernel="relu"), r"`kernel` must be one of .*'softmax'.*kernel='relu'"),
         (lambda: DSS(initialization="legs"), r"'skew-hippo'.*initialization='legs'"),
         (lambda: DSS(kernel="exp", initialization="random"), r"either sign.*kernel='exp'"),

@@ -155,6 +155,7 @@ def test_every_weight_trains_with_the_published_rate_and_decay(name):
         for variable in getattr(group, "_trainable_variables", []):
             rate, decays = groups.get(variable.name, ("learning_rate", True))
             found = group._learning_rate
+            assert callable(found) == (schedule["name"] != "plateau"), variable.path
             found = found(top) if callable(found) else found
             assert float(numpy(found)) == pytest.approx(arguments[rate]), variable.path
             decay = arguments["weight_decay"] if decays else 0
@@ -207,6 +208,18 @@ def test_only_dss_waits_for_a_plateau():
         assert len(callbacks) == (name[1] == "dss"), name
     pathfinder = recipes.training_callbacks(recipes.get("lra-pathfinder", "dss"))[0]
     assert (pathfinder.factor, pathfinder.patience) == (0.2, 13)
+
+
+def test_a_training_that_goes_on_has_waited_already():
+    recipe = recipes.get("lra-listops", "dss")
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(recipes.optimizer(recipe, 1))
+    for waited, share in ((4, 1.0), (5, 0.2)):
+        (callback,) = recipes.training_callbacks(recipe, history=[0.5] * (1 + waited))
+        callback.set_model(model)
+        callback.on_epoch_end(0, {"val_accuracy": 0.5})
+        rates = [float(numpy(group.learning_rate)) for group in model.optimizer.optimizers]
+        np.testing.assert_allclose(rates, [share * rate for rate in (1e-3, 2e-2, 1e-2)], rtol=1e-6)
 
 
 def test_a_compiled_model_has_loss_and_accuracy():

@@ -1,9 +1,8 @@
 """Published test accuracies of the three layers, each with where it can be read.
 
-`Lin`, `Inv` and `LegS` are initializations of S4D; the one of the recipe comes
-first. Of the Text task there is no
-validation part: models are chosen on the test part. `zero_shot` is the accuracy
-at half the sampling rate, without training at it.
+`Lin`, `Inv` and `LegS` are initializations of S4D; that of the recipe comes
+first. The Text task has no validation part: its models are chosen on the test
+part.
 """
 
 from typing import NamedTuple
