@@ -1,5 +1,6 @@
 """The data of every task that has a recipe, as `keras-ssm train` uses them."""
 
+import functools
 import os
 import pathlib
 from collections.abc import Callable
@@ -55,7 +56,9 @@ def load(recipe: Recipe, data_dir: str | os.PathLike | None = None, rate: int = 
     if "generate" in settings and not folder.exists():
         generate(recipe, data_dir)
     if task in ("sc10", "sc35"):
-        data = _speech(task, rate * settings.get("rate", 1), folder)
+        # What is published of SC10 parts clips at random; made voices are kept apart.
+        seed = None if "generate" in settings else 0
+        data = _speech(task, rate * settings.get("rate", 1), seed, folder)
     else:
         data = Data(*_LOADERS[task](settings, folder), settings.get("mean"), settings.get("std"))
     size = settings.get("train_size")
@@ -184,8 +187,8 @@ def _mnist(settings: dict[str, Any], folder: pathlib.Path, permuted: str | None)
     return datasets.mnist.load_data(permuted=permuted, data_dir=folder)
 
 
-def _speech(task: str, rate: int, folder: pathlib.Path) -> Data:
-    parts = datasets.speech_commands.load_data(task, rate=rate, data_dir=folder)
+def _speech(task: str, rate: int, seed: int | None, folder: pathlib.Path) -> Data:
+    parts = datasets.speech_commands.load_data(task, rate=rate, seed=seed, data_dir=folder)
     return Data(*parts, *datasets.speech_commands.mean_and_std(parts[0][0]))
 
 
@@ -211,4 +214,8 @@ _LOADERS: dict[str, Callable[[dict[str, Any], pathlib.Path], Parts]] = {
 
 _GENERATORS: dict[str, Callable[..., pathlib.Path]] = {
     "lra-listops": generators.listops.generate,
+    "lra-pathfinder": generators.pathfinder.generate,
+    "lra-pathx": functools.partial(generators.pathfinder.generate, size=128),
+    "sc10": generators.speech.generate,
+    "sc35": generators.speech.generate,
 }

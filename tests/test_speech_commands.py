@@ -160,6 +160,12 @@ def test_sc10_has_whole_clips_only_split_by_class(copy, tmp_path):
     assert not np.array_equal(other[2][0], loaded[2][0])
 
 
+def test_sc10_without_a_seed_is_parted_by_the_lists(copy, tmp_path):
+    for (x, y), number in zip(load(tmp_path, subset="sc10", seed=None)[1:], (2, 3), strict=True):
+        np.testing.assert_array_equal(x, [clip(word, number) for word in SC10])
+        np.testing.assert_array_equal(y, range(10))
+
+
 def test_decimation_is_a_view_of_the_same_file(copy, tmp_path):
     whole, half = load(tmp_path), load(tmp_path, rate=2)
     for (x, y), (x_half, y_half) in zip(whole, half, strict=True):

@@ -85,13 +85,13 @@ def files(folder: pathlib.Path) -> list[pathlib.Path]:
     return [*lists, *(folder / word for word in _words(folder))]
 
 
-def listed(folder: pathlib.Path, subset: str, seed: int) -> dict[str, Clips]:
+def listed(folder: pathlib.Path, subset: str, seed: int | None) -> dict[str, Clips]:
     """The clips of every part, sorted within every word.
 
     Args:
         folder: with the words.
         subset: `"sc35"` or `"sc10"`.
-        seed: of the parts of `"sc10"`.
+        seed: of the parts of `"sc10"`; None for those of the lists.
 
     Returns:
         For `"train"`, `"validation"` and `"test"`: paths and labels.
@@ -119,7 +119,11 @@ def listed(folder: pathlib.Path, subset: str, seed: int) -> dict[str, Clips]:
             f"expected clips of {len(words)} words in {folder}, found none of {', '.join(empty)}"
         )
     clips = [(path, label) for label, found in enumerate(paths) for path in found]
-    return _by_lists(folder, clips) if subset == "sc35" else _at_random(clips, seed)
+    if subset == "sc10":
+        clips = [(path, label) for path, label in clips if wav.header(path).frames == LENGTH]
+        if seed is not None:
+            return _at_random(clips, seed)
+    return _by_lists(folder, clips)
 
 
 def read(path: pathlib.Path) -> np.ndarray:
@@ -153,13 +157,12 @@ def _words(folder: pathlib.Path) -> list[str]:
 
 
 def _by_lists(folder: pathlib.Path, clips: Clips) -> dict[str, Clips]:
-    names = {f"{path.parent.name}/{path.name}" for path, _ in clips}
     part_of = {}
     for part, file in _LISTS.items():
         if not (folder / file).is_file():
             raise archives.missing(folder, file, ("",), "It comes with the clips")
         lines = (folder / file).read_text(encoding="utf-8").split()
-        absent = sorted(set(lines) - names)
+        absent = sorted(line for line in lines if not (folder / line).is_file())
         if absent:
             raise ValueError(
                 f"expected the {len(lines)} clips of {folder / file}, found all but {len(absent)}, "
@@ -174,7 +177,6 @@ def _by_lists(folder: pathlib.Path, clips: Clips) -> dict[str, Clips]:
 
 
 def _at_random(clips: Clips, seed: int) -> dict[str, Clips]:
-    clips = [(path, label) for path, label in clips if wav.header(path).frames == LENGTH]
     labels = np.array([label for _, label in clips])
     parts = splits.by_class(labels, (0.15, 0.15), seed)
     return {name: [clips[index] for index in part] for name, part in zip(PARTS, parts, strict=True)}

@@ -34,7 +34,7 @@ def load_data(
     subset: str = "sc35",
     mfcc: bool = False,
     rate: int = 1,
-    seed: int = 0,
+    seed: int | None = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
     """Speech Commands v0.02: spoken words, one second at 16 kHz.
@@ -57,7 +57,8 @@ def load_data(
         mfcc: give mel-frequency cepstral coefficients instead of audio.
         rate: keep every `rate`-th sample, without a filter, as the papers do to test
             models at 8 kHz: `rate=2`. A step is `rate` times as long then.
-        seed: of the parts of `"sc10"`.
+        seed: of the parts of `"sc10"`; None takes the archive's lists, which keep
+            speakers apart.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
