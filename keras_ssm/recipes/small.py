@@ -55,7 +55,10 @@ _TASKS: dict[str, dict[str, Any]] = {
     },
     "sc10": {
         "source": "chosen for synthesised speech at 8 kHz, voices of the parts apart",
-        "model": {**_MODEL, "width": 32, "depth": 2, "step_min": 0.001, "step_max": 0.1},
+        "model": {
+            **_MODEL, "depth": 2, "width": 32, "state_size": 16, "step_min": 0.001,
+            "step_max": 0.1,
+        },
         "optimizer": _OPTIMIZER,
         "schedule": _SCHEDULE,
         "training": {"epochs": 6, "batch_size": 20},
@@ -71,7 +74,7 @@ _TASKS: dict[str, dict[str, Any]] = {
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     layer: {
-        task: {**recipe, "model": {**recipe["model"], "state_size": size}}
+        task: {**recipe, "model": {"state_size": size, **recipe["model"]}}
         for task, recipe in _TASKS.items()
     }
     for layer, size in _STATE_SIZES.items()
