@@ -54,8 +54,11 @@ def test_what_is_built_once_is_mapped_afterwards(tmp_path):
     assert names(path.parent) == ["train.h5"]
 
 
-def test_the_file_is_plain_hdf5(tmp_path):
+def test_the_file_is_plain_hdf5_that_others_may_read(tmp_path):
     cached(tmp_path / "train.h5", arrays)
+    (tmp_path / "ordinary").touch()
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
     with h5py.File(tmp_path / "train.h5") as content:
         np.testing.assert_array_equal(content["x"], X)
         assert json.loads(content.attrs["settings"]) == SETTINGS
@@ -136,7 +139,7 @@ def test_a_file_that_was_cut_short_is_built_anew(tmp_path, caplog, share):
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
     np.testing.assert_array_equal(cached(path, arrays)["x"], X)
-    assert f"{path}, of {int(share * len(whole))} bytes, is not whole" in caplog.text
+    assert f"{path}, of {int(share * len(whole))} bytes, cannot be used" in caplog.text
     assert len(path.read_bytes()) == len(whole)
 
 
@@ -147,6 +150,15 @@ def test_a_file_without_its_mark_is_built_anew(tmp_path, caplog):
         content.attrs["complete"] = False
     np.testing.assert_array_equal(cached(path, arrays)["x"], X)
     assert "the mark of a complete file is missing" in caplog.text
+
+
+def test_a_file_of_another_version_is_built_anew(tmp_path, caplog):
+    path = tmp_path / "train.h5"
+    cached(path, arrays)
+    with h5py.File(path, "r+") as content:
+        content.attrs["format"] = "keras_ssm arrays 0"
+    np.testing.assert_array_equal(cached(path, arrays)["x"], X)
+    assert "another version, keras_ssm arrays 0" in caplog.text
 
 
 def test_a_file_of_something_else_is_refused_and_left(tmp_path):
@@ -219,13 +231,14 @@ def test_an_error_in_reading_a_source_stays_what_it_is(tmp_path):
     assert names(tmp_path) == []
 
 
-# The module by itself, which starts much faster than the package.
+# The modules by themselves, which start much faster than the package with Keras.
 SLOW = """
-import importlib.util, sys, time
+import sys, time, types
 import numpy as np
-spec = importlib.util.spec_from_file_location("cache", sys.argv[1])
-sys.modules["cache"] = cache = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(cache)
+for name, folder in (("keras_ssm", ""), ("keras_ssm.datasets", "/datasets")):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [sys.argv[1] + folder]
+from keras_ssm.datasets import cache
 def parts():
     for value in range(50):
         print(value, flush=True)
@@ -237,9 +250,9 @@ assert (x == np.arange(50)[:, None]).all()
 
 
 def start(path, pause):
-    from keras_ssm.datasets import cache
+    import keras_ssm
 
-    arguments = [sys.executable, "-c", SLOW, cache.__file__, str(path), str(pause)]
+    arguments = [sys.executable, "-c", SLOW, keras_ssm.__path__[0], str(path), str(pause)]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 

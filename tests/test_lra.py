@@ -117,6 +117,17 @@ def test_listops_from_the_archive_alone(tmp_path, monkeypatch):
         listops.load_data(100)
 
 
+def test_the_numbers_of_the_tokens_are_part_of_what_a_saved_model_means(tmp_path):
+    from keras_ssm.datasets import listops
+
+    files = listops_files()
+    source = "( ( ( ( ( [MAX 0 ) 9 ) ( ( ( [MIN 4 ) 7 ) ] ) ) ( ( [MED ( ( [SM 1 ) ] ) ) ] ) ) ] )"
+    files["listops-1000/basic_test.tsv"] = f"Source\tTarget\n{source}\t9\n"
+    write(tmp_path, files)
+    x = listops.load_data(20, tmp_path)[2][0]
+    assert x[0, :16].tolist() == [14, 3, 12, 13, 7, 10, 17, 15, 16, 4, 17, 17, 17, 2, 0, 0]
+
+
 def test_long_expressions_are_cut_before_the_end(tmp_path):
     from keras_ssm.datasets import listops
 
@@ -165,9 +176,10 @@ def test_blocks_end_anywhere(tmp_path, monkeypatch, end):
         "",
     ],
 )
-def test_a_line_that_is_no_expression_is_named(tmp_path, line):
-    from keras_ssm.datasets import listops
+def test_a_line_that_is_no_expression_is_named(tmp_path, line, monkeypatch):
+    from keras_ssm.datasets import listops, tokens
 
+    monkeypatch.setattr(tokens, "_BLOCK", 50)
     files = listops_files()
     rows = files["listops-1000/basic_val.tsv"].split("\n")
     rows[4] = line

@@ -45,8 +45,8 @@ def count(texts: Sequence[str]) -> np.ndarray:
 
     Example:
 
-    >>> keras_ssm.datasets.characters.count(["see"])[ord("e")]
-    2
+    >>> keras_ssm.datasets.characters.count(["see"])[[ord("s"), ord("e")]].tolist()
+    [1, 2]
     """
     return np.bincount(_code_points(texts), minlength=_CODE_POINTS)
 

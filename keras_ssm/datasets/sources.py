@@ -80,7 +80,8 @@ class Source:
             )
         found = self.find(top)
         if found is None:
-            hint = f"{self.archive} comes from {self.url}{self.note and f' ({self.note})'}"
+            note = self.note and f" ({self.note})"
+            hint = f"{self.archive} is at {self.url}{note}; put it there, unpacked or not"
             raise archives.missing(top, f"{self.folder}/ or {self.archive}", self.under, hint)
         return found
 

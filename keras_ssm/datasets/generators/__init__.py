@@ -3,6 +3,6 @@
 Nothing here imports Keras, so that worker processes start fast.
 """
 
-from keras_ssm.datasets.generators import listops
+from keras_ssm.datasets.generators import listops, pathfinder, speech
 
-__all__ = ["listops"]
+__all__ = ["listops", "pathfinder", "speech"]

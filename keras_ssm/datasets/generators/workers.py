@@ -15,7 +15,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
 # Tasks given to a worker beyond the one whose result is awaited.
 AHEAD = 2
@@ -24,7 +24,10 @@ PACKAGES = ("keras_ssm", "keras_ssm.datasets")
 
 
 def each(
-    function: Callable[[Any], Any], tasks: Iterable[Any], workers: int | None = None
+    function: Callable[[Any], Any],
+    tasks: Iterable[Any],
+    workers: int | None = None,
+    lasting: bool = True,
 ) -> Generator[Any, None, None]:
     """Apply a function to every task, on several cores, in the order of the tasks.
 
@@ -34,6 +37,8 @@ def each(
         tasks: small objects; may be endless, since only a few are taken ahead.
         workers: processes; by default one per core this process may use. 1
             computes in this process.
+        lasting: False does every task in a new process, for functions whose
+            results depend on what the process did before.
 
     Yields:
         `function(task)`. Closing the iterator ends the processes.
@@ -53,18 +58,25 @@ def each(
         workers = cores()
     if workers < 1:
         raise ValueError(f"`workers` must be positive. Received: workers={workers!r}")
-    if workers == 1:
+    if workers == 1 and lasting:
         yield from map(function, tasks)
         return
+    ahead = AHEAD * workers if lasting else workers - 1
     with contextlib.ExitStack() as stack:
+
+        def started() -> subprocess.Popen:
+            return stack.enter_context(_started(function))
+
         # In turns, so that the order of the results needs no further care.
-        team = itertools.cycle([stack.enter_context(_started(function)) for _ in range(workers)])
+        team = itertools.cycle([started() for _ in range(workers)] if lasting else ())
         awaited: collections.deque[subprocess.Popen] = collections.deque()
         for task in tasks:
-            process = next(team)
+            process = next(team) if lasting else started()
             _send(process, task)
+            if not lasting:
+                _close(process.stdin)
             awaited.append(process)
-            if len(awaited) > AHEAD * workers:
+            if len(awaited) > ahead:
                 yield _answer(awaited.popleft())
         while awaited:
             yield _answer(awaited.popleft())
@@ -102,9 +114,8 @@ def _started(function: Callable[[Any], Any]) -> Iterator[subprocess.Popen]:
         yield process
     finally:
         process.kill()
-        for pipe in (process.stdin, process.stdout):
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()  # type: ignore[union-attr]
+        _close(process.stdin)
+        _close(process.stdout)
         process.wait()
 
 
@@ -113,6 +124,12 @@ def _send(process: subprocess.Popen, content: Any) -> None:
     with contextlib.suppress(BrokenPipeError):
         pickle.dump(content, process.stdin)  # type: ignore[arg-type]
         process.stdin.flush()  # type: ignore[union-attr]
+
+
+def _close(pipe: IO[bytes] | None) -> None:
+    if pipe is not None:
+        with contextlib.suppress(BrokenPipeError):
+            pipe.close()
 
 
 def _answer(process: subprocess.Popen) -> Any:
