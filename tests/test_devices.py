@@ -320,3 +320,27 @@ def test_torch_keeps_everything_on_the_device(name, call):
 def test_torch_runs_no_loop_over_time(name, call):
     """Operations grow as the logarithm of the length at most."""
     assert_logarithmic([torch_trace(name, call, length, "cpu")[1] for length in LENGTHS])
+
+
+@pytest.mark.training
+@pytest.mark.skipif(BACKEND != "torch", reason="the other backends free tensors by themselves")
+def test_torch_frees_what_a_training_step_used():
+    import gc
+
+    import torch
+
+    layers = [DSS(4), S4D(4), S5(4, bidirectional=True)]
+    x = torch.ones((2, 40, 3))
+    counts = []
+    gc.disable()  # which would free cycles of references, but has no reason to run in time
+    try:
+        for _ in range(3):
+            for layer in layers:
+                for options in ({}, {"time_steps": torch.ones((2, 40))}):
+                    layer(x, **options).sum().backward()
+                    for weight in layer.weights:
+                        weight.value.grad = None
+            counts.append(sum(isinstance(o, torch.Tensor) for o in gc.get_objects()))
+    finally:
+        gc.enable()
+    assert counts[1] == counts[2]

@@ -83,10 +83,12 @@ def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
     def run(re: Tensor, im: Tensor) -> Any:
         k = ops.cast(ops.arange(count), re.dtype)
         z = ops.stack(exp(multiples((re, im), k, stride)))
+        # Kept by its own gradient, an output of torch would be in a cycle of references, and stay.
+        kept = ops.stop_gradient(z)
 
         def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
             g = arguments[0] if upstream is None else upstream
-            products = multiply((g[0], g[1]), conj((z[0], z[1])))
+            products = multiply((g[0], g[1]), conj((kept[0], kept[1])))
             exponents = ops.reshape(k * stride, (-1, 1))
             return tuple(matmul(x, exponents)[..., 0] for x in products)
 

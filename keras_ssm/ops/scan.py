@@ -68,6 +68,7 @@ def _differentiable(reverse: bool) -> Any:
     @ops.custom_gradient
     def run(log_re: Tensor, log_im: Tensor, b: Tensor, x0: Tensor) -> Any:
         x = _scan((log_re, log_im), b, x0, reverse, _UNKNOWN_LENGTH_LEVELS)
+        kept = ops.stop_gradient(x)  # see `complex.powers`
 
         def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
             # g_k = dx_k + conj(lam) g_(k+1); then db = g, dx0 = conj(lam) g_0 and
@@ -76,11 +77,11 @@ def _differentiable(reverse: bool) -> Any:
             conj_lam = exp((log_re, -log_im))
             zero = ops.zeros_like(x0)
             g = _scan((log_re, -log_im), dx, zero, not reverse, _UNKNOWN_LENGTH_LEVELS)
-            chunks = (*ops.shape(x)[:3], -1)
+            chunks = (*ops.shape(kept)[:3], -1)
             inside = lagged_inner_product(
-                ops.reshape(g, chunks), ops.reshape(x, chunks), later, earlier
+                ops.reshape(g, chunks), ops.reshape(kept, chunks), later, earlier
             )
-            before = _carries(x0, _all_but_the_last(x[:, :, last], reverse), reverse)
+            before = _carries(x0, _all_but_the_last(kept[:, :, last], reverse), reverse)
             across = _inner_product(g[:, :, first], before)
             d_lam = inside[0] + across[0], inside[1] + across[1]
             g_first = g[:, :, first, :, first]

@@ -46,6 +46,7 @@ def _differentiable_scan(
     log_re: Tensor, log_im: Tensor, b_re: Tensor, b_im: Tensor, x0_re: Tensor, x0_im: Tensor
 ) -> Any:
     x = ops.stack(_scan((log_re, log_im), (b_re, b_im), (x0_re, x0_im), _UNKNOWN_LENGTH_LEVELS))
+    kept = ops.stop_gradient(x)  # see `complex.powers`
 
     def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
         # g_k = dx_k + conj(lam_(k+1)) g_(k+1); then db = g, dx0 = conj(lam_0) g_0 and
@@ -56,7 +57,7 @@ def _differentiable_scan(
         dx = _backwards(dx[0]), _backwards(dx[1])
         g = tuple(_backwards(z) for z in _scan(following, dx, (zero, zero), _UNKNOWN_LENGTH_LEVELS))
         lam = exp((log_re, log_im))
-        carried = multiply(lam, (_before(x[0], x0_re), _before(x[1], x0_im)))
+        carried = multiply(lam, (_before(kept[0], x0_re), _before(kept[1], x0_im)))
         dx0 = multiply(conj((lam[0][0, :, 0], lam[1][0, :, 0])), (g[0][0, :, 0], g[1][0, :, 0]))
         return (*multiply(g, conj(carried)), *g, *dx0)
 
