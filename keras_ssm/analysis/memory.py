@@ -95,7 +95,7 @@ def memory_length(
 
 
 def _tail(system: Diagonal) -> tuple[Any, np.ndarray]:
-    """The energy from a step (G, O) on, as a function of it, and all of it, (G, O)."""
+    """The energy from a step (G, O) on, as a function of it, and all of it: (G, O), by any unit."""
     if system.length is not None:
         return _finite_tail(system, system.length)
     finite = np.all(system.log_lam.real < 0, axis=-1)  # (G,)
@@ -111,7 +111,7 @@ def _tail(system: Diagonal) -> tuple[Any, np.ndarray]:
         energy = np.einsum("dgon,gnm,dgom->go", c, plain, c, optimize=True)
         energy += np.einsum("dgon,gnm,dgom->go", c, mixed, c.conj(), optimize=True)
         # Rounding may leave a little less than nothing.
-        return np.where(finite[:, None], np.maximum(energy.real / 2, 0), np.inf)
+        return np.where(finite[:, None], np.maximum(energy.real, 0), np.inf)
 
     return tail, tail(np.zeros(C.shape[1:3]))
 
