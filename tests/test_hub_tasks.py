@@ -264,5 +264,7 @@ def test_prompts_that_cannot_be_continued_are_refused():
     ):
         with pytest.raises(ValueError, match=message):
             model.generate({"token_ids": ids, "padding_mask": mask}, stop_token_ids=None)
+    ids = byte_preprocessor().generate_preprocess("ab", 4)["token_ids"]
+    assert numpy(ids).tolist() == [97, 98, 0, 0]
     # With a start token there is something to go on from.
     assert byte_preprocessor(add_start_token=True).generate_preprocess("", 4)["token_ids"][0] == 254
