@@ -32,7 +32,7 @@ def random_weights(model, seed=0):
     for weight in model.weights:
         value = numpy(weight)
         if weight.name in ("B", "C", "W", "D", "kernel"):
-            value = 2 * value.std() * rng.normal(size=weight.shape)
+            value = 0.7 * rng.normal(size=weight.shape)
         elif weight.name == "log_step":
             value = rng.uniform(np.log(0.05), np.log(0.5), size=weight.shape)
         elif weight.name == "embeddings":
