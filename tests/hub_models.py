@@ -1,4 +1,4 @@
-"""The models of the keras-hub tests, and greedy generation by full forward passes.
+"""The models of the keras-hub tests, and generation by full forward passes.
 
 Importing it skips a test module where these models do not run.
 """
@@ -12,7 +12,7 @@ from keras import ops
 BACKEND = os.environ["KERAS_BACKEND"]
 if BACKEND == "numpy":
     pytest.skip("models of keras-hub train, which NumPy does not", allow_module_level=True)
-pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
+keras_hub = pytest.importorskip("keras_hub", reason="the extra `hub` is not installed")
 
 from equivalences import compiled  # noqa: E402
 
@@ -27,13 +27,19 @@ def numpy(x):
 
 
 def random_weights(model, seed=0):
-    """Weights large enough that the best token leads by more than rounding."""
+    """Weights that are the same under every backend, and with which a state counts."""
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        if weight.path.endswith("embeddings"):
-            weight.assign(0.5 * rng.normal(size=weight.shape))
+        value = numpy(weight)
+        if weight.name in ("B", "C", "W", "D", "kernel"):
+            value = 0.7 * rng.normal(size=weight.shape)
+        elif weight.name == "log_step":
+            value = rng.uniform(np.log(0.05), np.log(0.5), size=weight.shape)
+        elif weight.name == "embeddings":
+            value = 0.5 * rng.normal(size=weight.shape)
         elif weight.name in ("gamma", "beta", "bias"):
-            weight.assign(numpy(weight) + 0.3 * rng.normal(size=weight.shape))
+            value = value + 0.3 * rng.normal(size=weight.shape)
+        weight.assign(value)
     return model
 
 
@@ -62,14 +68,36 @@ def padded(rows, length, side="right"):
     return {"token_ids": ids, "padding_mask": mask}
 
 
-def greedy(forward, rows, length):
+def continued(forward, rows, length, choose):
     """Every row continued to `length` tokens: one full forward pass for each token."""
     rows = [list(row) for row in rows]
     while min(map(len, rows)) < length:
         logits = forward(padded(rows, length))
         for i, row in enumerate(rows):
             if len(row) < length:
-                second, first = np.sort(logits[i, len(row) - 1])[-2:]
-                assert first - second > 1e-3, "rounding could decide"
-                row.append(int(np.argmax(logits[i, len(row) - 1])))
+                row.append(choose(logits[i, len(row) - 1]))
     return np.array(rows)
+
+
+def greedy(logits):
+    """The best token."""
+    second, first = np.sort(logits)[-2:]
+    assert first - second > 1e-3, "rounding could decide"
+    return int(np.argmax(logits))
+
+
+def digits(logits):
+    """A token that hangs on the logits' third digits, and so on all that came before."""
+    p = np.exp(logits.astype("float64"))
+    scaled = 50 * (p * np.arange(len(p))).sum() / p.sum()
+    assert 1e-3 < scaled % 1 < 1 - 1e-3, "rounding could decide"
+    return int(scaled) % len(p)
+
+
+class Digits(keras_hub.samplers.Sampler):
+    """`digits` as keras-hub runs it."""
+
+    def get_next_token(self, probabilities):
+        tokens = ops.shape(probabilities)[-1]
+        scaled = 50 * ops.sum(probabilities * ops.arange(tokens, dtype="float32"), axis=-1)
+        return ops.cast(scaled, "int32") % tokens

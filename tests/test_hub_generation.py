@@ -6,7 +6,18 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-from hub_models import BACKEND, VOCABULARY, greedy, language_model, numpy, padded, run
+from hub_models import (
+    BACKEND,
+    VOCABULARY,
+    Digits,
+    continued,
+    digits,
+    greedy,
+    language_model,
+    numpy,
+    padded,
+    run,
+)
 from keras import ops
 
 LENGTH = 14
@@ -43,10 +54,14 @@ def generate(model, rows=PROMPTS, length=LENGTH, stop=None, side="right"):
 
 
 # S4D runs through the same code as DSS.
-@pytest.mark.parametrize("layer", ["s5", "dss"])
-def test_greedy_generation_equals_repeated_full_forward_passes(layer, models, forwards):
-    expected = greedy(forwards[layer], PROMPTS, LENGTH)
-    model = sampling(models[layer], "greedy")
+@pytest.mark.parametrize(
+    ("layer", "sampler", "choose"),
+    [("s5", "greedy", greedy), ("s5", Digits(), digits), ("dss", "greedy", greedy)],
+    ids=["s5-greedy", "s5-digits", "dss-greedy"],
+)
+def test_generation_equals_repeated_full_forward_passes(layer, sampler, choose, models, forwards):
+    expected = continued(forwards[layer], PROMPTS, LENGTH, choose)
+    model = sampling(models[layer], sampler)
     for side in ("right", "left"):
         tokens, mask = generate(model, side=side)
         np.testing.assert_array_equal(tokens, expected)
@@ -54,11 +69,11 @@ def test_greedy_generation_equals_repeated_full_forward_passes(layer, models, fo
 
 
 def test_a_row_ends_at_its_first_stop_token_behind_the_prompt(models, forwards):
-    expected = greedy(forwards["s5"], PROMPTS, LENGTH)
+    expected = continued(forwards["s5"], PROMPTS, LENGTH, digits)
     # A token that the prompts hold too, which does not end them.
     stop = int(expected[0, len(PROMPTS[0]) + 2])
     assert any(stop in prompt for prompt in PROMPTS)
-    tokens, mask = generate(sampling(models["s5"], "greedy", compiled=True), stop=[stop])
+    tokens, mask = generate(sampling(models["s5"], Digits(), compiled=True), stop=[stop])
     for row, prompt in enumerate(PROMPTS):
         ends = [i for i in range(len(prompt), LENGTH) if expected[row, i] == stop]
         end = ends[0] + 1 if ends else LENGTH
