@@ -90,16 +90,18 @@ def main(
     print(f"Largest difference between streamed and whole logits {error:.1e}")
 
     # One microphone, from sound to answer.
-    audio = speech_commands.load_data("sc10", data_dir=data_dir)[2][0][0].reshape(-1, CHUNK)
+    def listen(chunk: np.ndarray) -> np.ndarray:
+        return keras.ops.convert_to_numpy(keras.ops.softmax(machine.step(heard(chunk))))[0]
+
+    audio = speech_commands.load_data("sc10", data_dir=data_dir)[2][0][0].reshape(-1, 1, CHUNK)
     machine.reset(batch_size=1)
-    machine.step(heard(audio[:1]))  # compiles
+    listen(audio[0])  # compiles
     machine.reset(batch_size=1)
     latencies = []
     print(f"\nSomeone says '{WORDS[y_test[0]]}':")
-    for k in range(len(audio)):
+    for k, chunk in enumerate(audio):
         start = time.perf_counter()
-        logits = machine.step(heard(audio[k : k + 1]))
-        guesses = keras.ops.convert_to_numpy(keras.ops.softmax(logits))[0]
+        guesses = listen(chunk)
         latencies.append(1000 * (time.perf_counter() - start))
         if k % 5 == 4:
             best = guesses.argmax()

@@ -91,9 +91,10 @@ def main(
     chance = float(np.mean(values == most_frequent))
     print(f"\nTest accuracy {accuracy:.1%}; always answering {most_frequent} gives {chance:.1%}\n")
     for tokens, length, answer, value in list(zip(x, lengths, answers, values, strict=True))[:8]:
+        # The last token is the end mark; `]` is called X among the tokens.
         words = [listops.TOKENS[token] for token in tokens[: length - 1]]
         verdict = "" if answer == value else f", but it is {value}"
-        print(" ".join(words).replace("X", "]"), " -> ", f"{answer}{verdict}")
+        print(" ".join(words).replace(" X", " ]"), " -> ", f"{answer}{verdict}")
     return {"loss": history.history["loss"], "accuracy": accuracy, "chance": chance}
 
 

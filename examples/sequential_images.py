@@ -49,7 +49,7 @@ def main(
     train_size: int = 6_000,
     test_size: int = 1_000,
     depth: int = 2,
-    width: int = 64,
+    width: int = 32,
     state_size: int = 64,
 ) -> dict[str, Any]:
     """Train, evaluate, and draw some images with their answers."""
