@@ -131,8 +131,11 @@ def test_published_constants(arena):
 
 
 def test_lengths_are_distributed_as_by_the_recursion(arena):
-    from keras_ssm.datasets.generators import trees
+    from keras_ssm.datasets.generators import listops, trees
 
+    # Both bounds are strict, and every length between them occurs.
+    short = {len(tokens(source)) for source in listops.samples(2000, **SHORT)[0]}
+    assert short == set(range(9, 40))
     # Real size: acceptance, and every quantile (Kolmogorov-Smirnov, 1 in 10,000).
     expected = length_probabilities(2000, 10, 10)
     expected[:501] = 0

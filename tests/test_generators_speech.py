@@ -129,6 +129,7 @@ def test_without_espeak_the_error_names_its_package(tmp_path, monkeypatch):
 
     monkeypatch.setattr(ctypes.util, "find_library", lambda name: None)
     espeak._library.cache_clear()
+    espeak.variants.cache_clear()
     assert not espeak.available()
     with pytest.raises(ImportError, match="apt install espeak-ng"):
         speech.generate(tmp_path, clips=1)

@@ -34,7 +34,8 @@ def available() -> bool:
     return ctypes.util.find_library("espeak-ng") is not None
 
 
-def variants() -> list[str]:
+@functools.cache
+def variants() -> tuple[str, ...]:
     """The voices that an accent can be spoken in.
 
     Returns:
@@ -51,7 +52,7 @@ def variants() -> list[str]:
     path = ctypes.c_char_p()
     _library()[0].espeak_Info(ctypes.byref(path))
     folder = pathlib.Path((path.value or b"").decode()) / "voices" / "!v"
-    return sorted(entry.name for entry in folder.iterdir())
+    return tuple(sorted(entry.name for entry in folder.iterdir()))
 
 
 def say(text: str, accent: str, variant: str, speed: int, pitch: int) -> tuple[np.ndarray, int]:
@@ -83,7 +84,8 @@ def say(text: str, accent: str, variant: str, speed: int, pitch: int) -> tuple[n
     """
     library, rate, blocks = _library()
     voice = f"{accent}+{variant}"
-    if library.espeak_SetVoiceByName(voice.encode()) != 0:
+    # It takes an unknown variant for none at all.
+    if variant not in variants() or library.espeak_SetVoiceByName(voice.encode()) != 0:
         raise ValueError(f"expected a voice of eSpeak NG. Received: {voice}")
     library.espeak_SetParameter(RATE, speed, 0)
     library.espeak_SetParameter(PITCH, pitch, 0)

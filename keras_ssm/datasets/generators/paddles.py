@@ -6,7 +6,7 @@ everything that depends on directions only is computed once, in `geometry`.
 
 import functools
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -193,9 +193,32 @@ def marker(radius: float) -> np.ndarray:
     return _shrunk(255 * disc.astype(np.uint8), 2 * reach + 1)
 
 
+def pillow() -> tuple[Any, Any]:
+    """The modules of Pillow that draw.
+
+    Returns:
+        `(Image, ImageDraw)`.
+
+    Raises:
+        ImportError: if Pillow is not installed.
+
+    Example:
+
+    >>> Image, ImageDraw = keras_ssm.datasets.generators.paddles.pillow()
+    """
+    try:
+        from PIL import Image, ImageDraw
+    except ImportError as error:
+        raise ImportError(
+            "Pathfinder is drawn by Pillow, which is not installed. "
+            'Install it with `pip install "keras-ssm[data]"`.'
+        ) from error
+    return Image, ImageDraw
+
+
 def _paddles(setting: Setting, margin: int, angles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pictures and masks of paddles whose first pixel is in the middle."""
-    Image, ImageDraw = _pillow()
+    Image, ImageDraw = pillow()
     radius = setting.length + math.ceil(setting.thickness) + margin
     middle = radius * ANTIALIASING
     side = 2 * middle + 1
@@ -229,17 +252,6 @@ def _disc(radius: int) -> np.ndarray:
 
 
 def _shrunk(pixels: np.ndarray, side: int) -> np.ndarray:
-    Image, _ = _pillow()
+    Image, _ = pillow()
     small = Image.fromarray(pixels).resize((side, side), Image.Resampling.LANCZOS)
     return np.asarray(small, dtype=np.float32) / 255
-
-
-def _pillow() -> tuple:
-    try:
-        from PIL import Image, ImageDraw
-    except ImportError as error:
-        raise ImportError(
-            "Pathfinder is drawn by Pillow, which is not installed. "
-            'Install it with `pip install "keras-ssm[data]"`.'
-        ) from error
-    return Image, ImageDraw

@@ -249,8 +249,7 @@ def _drawn(
 
 def _encoded(index: int, seed: int, size: int, contour_length: int) -> tuple[bytes, int, int]:
     """A PNG file, its label and its margin."""
-    from PIL import Image
-
+    Image, _ = paddles.pillow()
     one = scene(index, size, contour_length, seed)
     file = io.BytesIO()
     Image.fromarray(one.image).save(file, format="PNG")

@@ -151,7 +151,7 @@ def samples(
     >>> keras_ssm.datasets.generators.speech.samples("yes", 3).shape
     (3, 16000)
     """
-    variants = espeak.variants() if variants is None else list(variants)
+    variants = espeak.variants() if variants is None else variants
     clips = plan(word, variants, count, seed)
     return np.array([_sound(word, clip) for clip in clips], dtype=np.int16).reshape(-1, LENGTH)
 
@@ -225,7 +225,7 @@ def parts_of_variants(variants: Sequence[str], seed: int) -> dict[str, str]:
     return dict(zip(variants, parts, strict=True))
 
 
-def _spoken(word: str, variants: list[str], count: int, seed: int) -> np.ndarray:
+def _spoken(word: str, variants: Sequence[str], count: int, seed: int) -> np.ndarray:
     return samples(word, count, seed, variants)
 
 
