@@ -35,7 +35,9 @@ class Rows:
 
     Example:
 
-    >>> keras_ssm.datasets.cache.Rows((4, 2), "int16", (np.zeros((2, 2), "int16"),) * 2)
+    >>> rows = keras_ssm.datasets.cache.Rows((4, 2), "int16", (np.zeros((2, 2), "int16"),) * 2)
+    >>> rows.shape
+    (4, 2)
     """
 
     shape: tuple[int, ...]
