@@ -24,7 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Example:
 
-    >>> keras_ssm_cli.main(["train", "digits", "--layer", "s5", "--epochs", "1"])
+    >>> import keras_ssm_cli
+    >>> keras_ssm_cli.main(["recipes"])
+    task  ...
     0
     """
     arguments = parser().parse_args(argv)
@@ -53,6 +55,7 @@ def choose_backend(backend: str | None) -> str:
 
     Example:
 
+    >>> import keras_ssm_cli
     >>> keras_ssm_cli.choose_backend("torch")
     'torch'
     """
@@ -88,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
 
     Example:
 
+    >>> import keras_ssm_cli
     >>> keras_ssm_cli.parser().parse_args(["evaluate", "runs/demo"]).run
     'runs/demo'
     """

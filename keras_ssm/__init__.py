@@ -2,6 +2,8 @@
 
 from keras_ssm import (
     analysis,
+    callbacks,
+    converters,
     datasets,
     initializers,
     layers,
@@ -10,12 +12,15 @@ from keras_ssm import (
     optimizers,
     recipes,
     schedules,
+    visualization,
 )
 from keras_ssm._version import __version__
 
 __all__ = [
     "__version__",
     "analysis",
+    "callbacks",
+    "converters",
     "datasets",
     "initializers",
     "layers",
@@ -24,4 +29,5 @@ __all__ = [
     "optimizers",
     "recipes",
     "schedules",
+    "visualization",
 ]

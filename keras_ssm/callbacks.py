@@ -30,7 +30,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     Example:
 
-    >>> model.fit(x, y, epochs=10, callbacks=[keras_ssm.callbacks.Checkpoint("model.keras")])
+    >>> x, y = np.eye(4, dtype="float32"), np.arange(4)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> checkpoint = keras_ssm.callbacks.Checkpoint("model.keras")
+    >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[checkpoint])
+    >>> keras.models.load_model("model.keras").output_shape
+    (None, 4)
     """
 
     def __init__(self, path: str | os.PathLike) -> None:
@@ -71,8 +77,14 @@ class BestCheckpoint(Checkpoint):
 
     Example:
 
-    >>> best = keras_ssm.callbacks.BestCheckpoint("best.keras")
-    >>> model.fit(x, y, validation_data=(x, y), epochs=10, callbacks=[best])
+    >>> x, y = np.eye(4, dtype="float32"), np.arange(4)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile("sgd", loss, metrics=["accuracy"])
+    >>> best = keras_ssm.callbacks.BestCheckpoint("best.keras", monitor="val_accuracy")
+    >>> history = model.fit(x, y, validation_data=(x, y), epochs=2, verbose=0, callbacks=[best])
+    >>> best.best == max(history.history["val_accuracy"])
+    True
     """
 
     def __init__(
@@ -122,9 +134,13 @@ class SSMMonitor(keras.callbacks.Callback):
 
     Example:
 
-    >>> monitor = keras_ssm.callbacks.SSMMonitor()
-    >>> csv = keras.callbacks.CSVLogger("log.csv")
-    >>> model.fit(x, y, epochs=10, callbacks=[monitor, csv])
+    >>> x = np.ones((4, 16, 2), "float32")
+    >>> model = keras.Sequential([keras.Input((None, 2)), keras_ssm.layers.S5(4)])
+    >>> model.compile("sgd", "mse")
+    >>> callbacks = [keras_ssm.callbacks.SSMMonitor(), keras.callbacks.CSVLogger("log.csv")]
+    >>> history = model.fit(x, x, verbose=0, callbacks=callbacks)
+    >>> history.history["s5/unstable"]
+    [0.0]
     """
 
     def __init__(self) -> None:
@@ -178,6 +194,7 @@ def not_finite(model: keras.Model) -> list[str]:
 
     Example:
 
+    >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     >>> keras_ssm.callbacks.not_finite(model)
     []
     """
@@ -203,7 +220,7 @@ def replacing(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     Example:
 
     >>> with keras_ssm.callbacks.replacing("notes.txt") as temporary:
-    ...     temporary.write_text("whole")
+    ...     characters = temporary.write_text("whole")
     """
     path = pathlib.Path(path)
     # One fixed name: what a killed process leaves is overwritten, not piled up.

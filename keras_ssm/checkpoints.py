@@ -32,9 +32,15 @@ class TrainingCheckpoint(Checkpoint):
 
     Example:
 
-    >>> checkpoint = keras_ssm.checkpoints.TrainingCheckpoint("last.keras", lambda: {"epoch": 3})
-    >>> model.fit(x, y, epochs=10, callbacks=[checkpoint])
-    >>> model, state = keras_ssm.checkpoints.load_training("last.keras")
+    >>> from keras_ssm import checkpoints
+    >>> x, y = np.eye(4, dtype="float32"), np.arange(4)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> checkpoint = checkpoints.TrainingCheckpoint("last.keras", lambda: {"seed": 7})
+    >>> history = model.fit(x, y, verbose=0, callbacks=[checkpoint])
+    >>> model, state = checkpoints.load_training("last.keras")
+    >>> int(model.optimizer.iterations), state
+    (1, {'seed': 7})
     """
 
     def __init__(self, path: str | os.PathLike, state: Callable[[], dict[str, Any]]) -> None:
@@ -65,7 +71,13 @@ def load_training(path: str | os.PathLike) -> tuple[keras.Model, dict[str, Any]]
 
     Example:
 
-    >>> model, state = keras_ssm.checkpoints.load_training("last.keras")
+    >>> from keras_ssm import checkpoints
+    >>> checkpoint = checkpoints.TrainingCheckpoint("last.keras", lambda: {"seed": 7})
+    >>> checkpoint.set_model(keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)]))
+    >>> checkpoint.on_epoch_end(0)
+    >>> model, state = checkpoints.load_training("last.keras")
+    >>> state
+    {'seed': 7}
     """
     path = pathlib.Path(path)
     try:

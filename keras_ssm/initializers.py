@@ -22,6 +22,11 @@ def get(identifier: Any) -> keras.initializers.Initializer:
 
     `"standard_normal"` is N(0, 1), `"complex_normal"` N(0, 1/2) for the real
     and for the imaginary part, `"alternating"` 1, -1, 1, ... over the modes.
+
+    Example:
+
+    >>> type(keras_ssm.initializers.get("alternating")).__name__
+    'Alternating'
     """
     if identifier == "standard_normal":
         return keras.initializers.RandomNormal(stddev=1.0)
@@ -44,6 +49,13 @@ class LogStep(keras.initializers.Initializer):
 
     Source: HiPPO-based layers since S4 (Gu et al., 2022); state-spaces/s4
     `kernels/ssm.py`, `init_dt`.
+
+    Example:
+
+    >>> log_step = keras_ssm.initializers.LogStep(step_min=0.01, step_max=0.1, seed=0)((5,))
+    >>> steps = np.exp(ops.convert_to_numpy(log_step))
+    >>> bool(np.all((0.0099 < steps) & (steps < 0.101)))
+    True
     """
 
     def __init__(
@@ -94,7 +106,13 @@ def _real_pairs(z: np.ndarray) -> np.ndarray:
 
 @_register
 class Alternating(_Tabulated):
-    """1, -1, 1, ... over the modes, zero imaginary part: shape (..., n, 2)."""
+    """1, -1, 1, ... over the modes, zero imaginary part: shape (..., n, 2).
+
+    Example:
+
+    >>> ops.convert_to_numpy(keras_ssm.initializers.Alternating()((3, 2))).tolist()
+    [[1.0, 0.0], [-1.0, 0.0], [1.0, 0.0]]
+    """
 
     def table(self, shape: tuple[int, ...]) -> np.ndarray:
         signs = np.where(np.arange(shape[-2]) % 2 == 0, 1.0, -1.0)
@@ -115,6 +133,12 @@ class DiagonalEigenvalues(keras.initializers.Initializer):
 
     Source: S4D (Gu et al., 2022), section 3.3 and equations 8 and 9;
     state-spaces/s4 `kernels/dplr.py`.
+
+    Example:
+
+    >>> Lambda = keras_ssm.initializers.DiagonalEigenvalues("lin")((1, 3, 2))
+    >>> ops.convert_to_numpy(Lambda)[0].round(2).tolist()
+    [[-0.5, ...0.0], [-0.5, -3.14...], [-0.5, -6.28...]]
     """
 
     def __init__(self, initialization: str | Sequence[str] = "lin", seed: Any = None) -> None:
@@ -172,6 +196,12 @@ class DiagonalInput(_Tabulated):
     For `"legs"`, `"fourier"` and `"legt"`, B is V^H B of the HiPPO matrix;
     without the factor 1/2 that the theory of S4D-LegS asks for, as in the
     official code. For every other name it is 1.
+
+    Example:
+
+    >>> B = keras_ssm.initializers.DiagonalInput("lin")((1, 2, 2))
+    >>> ops.convert_to_numpy(B)[0].tolist()
+    [[1.0, 0.0], [1.0, 0.0]]
     """
 
     def __init__(self, initialization: str | Sequence[str] = "lin") -> None:
@@ -197,6 +227,12 @@ class SkewHippoEigenvalues(_Tabulated):
 
     Source: DSS (Gupta et al., 2022), section 3.3; ag1988/dss `dss.py`,
     `hippo_skew_evals`.
+
+    Example:
+
+    >>> Lambda = ops.convert_to_numpy(keras_ssm.initializers.SkewHippoEigenvalues()((4, 2)))
+    >>> Lambda[:, 0].tolist(), bool(np.all(Lambda[:, 1] > 0))
+    ([-0.5, -0.5, -0.5, -0.5], True)
     """
 
     def table(self, shape: tuple[int, ...]) -> np.ndarray:
@@ -213,6 +249,12 @@ class S5Eigenvalues(_Tabulated):
 
     Source: S5 (Smith et al., 2023), sections 3.5 and 4.3; lindermanlab/S5
     `s5/ssm_init.py`, `make_DPLR_HiPPO`.
+
+    Example:
+
+    >>> Lambda = ops.convert_to_numpy(keras_ssm.initializers.S5Eigenvalues(blocks=2)((4, 2)))
+    >>> Lambda[:, 0].tolist(), bool(np.all(Lambda[:2] == Lambda[2:]))
+    ([-0.5, -0.5, -0.5, -0.5], True)
     """
 
     def __init__(self, blocks: int = 1, conjugate_symmetry: bool = True) -> None:
@@ -260,6 +302,11 @@ class S5Input(_S5Projected):
     """B of S5, shape (P, H, 2): V^H B0 with B0 real and of variance 1/R, R the real state size.
 
     Source: lindermanlab/S5 `s5/ssm_init.py`, `init_VinvB`.
+
+    Example:
+
+    >>> tuple(keras_ssm.initializers.S5Input(seed=0)((4, 3, 2)).shape)
+    (4, 3, 2)
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
@@ -279,6 +326,12 @@ class S5Output(_S5Projected):
 
     Source: lindermanlab/S5 `s5/ssm_init.py`, `init_CV`,
     `trunc_standard_normal`.
+
+    Example:
+
+    >>> C = keras_ssm.initializers.S5Output("lecun_normal", seed=0)((3, 4, 2))
+    >>> tuple(C.shape)
+    (3, 4, 2)
     """
 
     def __init__(
@@ -309,6 +362,13 @@ class Part(keras.initializers.Initializer):
     The layers' bridge from one complex initializer to two real weights; the
     initializer is called for each part and draws the same values, as Keras
     initializers do.
+
+    Example:
+
+    >>> eigenvalues = keras_ssm.initializers.DiagonalEigenvalues("lin")
+    >>> log_decay = keras_ssm.initializers.Part(eigenvalues, 0, transform="exp", sign=-1)((1, 3))
+    >>> np.exp(ops.convert_to_numpy(log_decay)).round(2).tolist()
+    [[0.5, 0.5, 0.5]]
     """
 
     def __init__(self, eigenvalues: Any, part: int, transform: str = "none", sign: int = 1) -> None:

@@ -165,6 +165,12 @@ class GroupedAdamW(keras.optimizers.MultiOptimizer):
     The configuration of a plain `MultiOptimizer` names the optimizer classes of
     the backend. Those of torch are classes of their own, with which a model
     saved under torch could not go on training under another backend.
+
+    Example:
+
+    >>> optimizer = keras_ssm.optimizers.adamw(learning_rate=4e-3, ssm_learning_rate=1e-3)
+    >>> [round(float(group.learning_rate), 4) for group in optimizer.optimizers]
+    [0.001, 0.004]
     """
 
     def __init__(self, optimizer_map: Any, arguments: dict[str, Any]) -> None:

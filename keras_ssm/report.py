@@ -46,7 +46,12 @@ def plot(folder: str | os.PathLike, sampling_rate: float | None = None) -> list[
 
     Example:
 
-    >>> keras_ssm.report.plot("runs/demo")[0].name
+    >>> from keras_ssm import report, runs
+    >>> recipe = keras_ssm.recipes.get("digits", "s5", "small")
+    >>> recipe["model"].update(depth=1, width=4, state_size=4)
+    >>> runs.create("runs/untrained", {"recipe": recipe, "seed": 0})
+    >>> keras_ssm.recipes.build_model(recipe).save("runs/untrained/best.keras")
+    >>> report.plot("runs/untrained")[0].name
     'block_0-s5-eigenvalues.png'
     """
     config, model = runs.read_config(folder), runs.load_model(folder)
@@ -108,7 +113,12 @@ def summary(path: str | os.PathLike) -> str:
 
     Example:
 
-    >>> print(keras_ssm.report.summary("runs/demo"))
+    >>> from keras_ssm import report
+    >>> model = keras.Sequential([keras.Input((None, 2)), keras_ssm.layers.S5(4)])
+    >>> model.save("mine.keras")
+    >>> print(report.summary("mine.keras"))
+    layer  type  modes  time scales in steps (min / median / max)  memory in steps ...
+    s5     S5    2      ...
     """
     path = pathlib.Path(path)
     model = runs.read_model(path) if path.is_file() else runs.load_model(path)
@@ -143,11 +153,6 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         ValueError: for something that cannot be read.
         ImportError: if matplotlib is not installed.
-
-    Example:
-
-    >>> arguments = keras_ssm_cli.parser().parse_args(["summary", "runs/demo"])
-    >>> keras_ssm.report.run(arguments)
     """
     if arguments.command == "summary":
         print(summary(arguments.model))

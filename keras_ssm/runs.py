@@ -43,7 +43,10 @@ def create(folder: str | os.PathLike, config: dict[str, Any], overwrite: bool = 
 
     Example:
 
-    >>> keras_ssm.runs.create("runs/mine", {"recipe": {}, "seed": 0, "backend": "jax"})
+    >>> from keras_ssm import runs
+    >>> runs.create("runs/mine", {"recipe": {}, "seed": 0, "backend": "jax"})
+    >>> sorted(runs.read_config("runs/mine"))
+    ['backend', 'recipe', 'seed', 'versions']
     """
     folder = pathlib.Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -78,8 +81,9 @@ def backend_version() -> dict[str, str]:
 
     Example:
 
-    >>> keras_ssm.runs.backend_version()
-    {'jax': '0.10.2'}
+    >>> from keras_ssm import runs
+    >>> runs.backend_version()
+    {'...': '...'}
     """
     from importlib import metadata
 
@@ -105,7 +109,9 @@ def read_config(folder: str | os.PathLike, name: str = CONFIG) -> dict[str, Any]
 
     Example:
 
-    >>> keras_ssm.runs.read_config("runs/demo")["recipe"]["task"]
+    >>> from keras_ssm import runs
+    >>> runs.create("runs/mine", {"recipe": {"task": "digits"}, "seed": 0})
+    >>> runs.read_config("runs/mine")["recipe"]["task"]
     'digits'
     """
     path = pathlib.Path(folder) / name
@@ -139,7 +145,11 @@ def check_same(folder: str | os.PathLike, config: dict[str, Any]) -> None:
 
     Example:
 
-    >>> keras_ssm.runs.check_same("runs/mine", {"recipe": {}, "seed": 0, "backend": "jax"})
+    >>> from keras_ssm import runs
+    >>> runs.create("runs/mine", {"recipe": {}, "seed": 0})
+    >>> runs.check_same("runs/mine", {"recipe": {}, "seed": 1})
+    Traceback (most recent call last):
+    ValueError: expected ... Received: seed=1 where the run has 0
     """
     found = read_config(folder)
     if (pathlib.Path(folder) / RESULT).exists():
@@ -181,8 +191,12 @@ def load_model(folder: str | os.PathLike) -> keras.Model:
 
     Example:
 
-    >>> keras_ssm.runs.load_model("runs/demo").output_shape
-    (None, 10)
+    >>> from keras_ssm import runs
+    >>> runs.create("runs/mine", {"recipe": {}, "seed": 0})
+    >>> model = keras.Sequential([keras.Input((None, 2)), keras_ssm.layers.S5(4)])
+    >>> model.save("runs/mine/best.keras")
+    >>> runs.load_model("runs/mine").output_shape
+    (None, None, 2)
     """
     path = pathlib.Path(folder) / BEST
     _check_exists(path)
@@ -203,8 +217,11 @@ def read_model(path: str | os.PathLike) -> keras.Model:
 
     Example:
 
-    >>> keras_ssm.runs.read_model("runs/demo/model.keras").output_shape
-    (None, 10)
+    >>> from keras_ssm import runs
+    >>> model = keras.Sequential([keras.Input((None, 2)), keras_ssm.layers.S5(4)])
+    >>> model.save("mine.keras")
+    >>> runs.read_model("mine.keras").output_shape
+    (None, None, 2)
     """
     path = pathlib.Path(path)
     try:
@@ -226,7 +243,8 @@ def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
 
     Example:
 
-    >>> keras_ssm.runs.write_json("result.json", {"test_accuracy": 0.5})
+    >>> from keras_ssm import runs
+    >>> runs.write_json("result.json", {"test_accuracy": 0.5})
     """
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -241,7 +259,14 @@ class History(keras.callbacks.Callback):
 
     Example:
 
-    >>> model.fit(x, y, epochs=10, callbacks=[keras_ssm.runs.History("history.csv")])
+    >>> from keras_ssm import runs
+    >>> x, y = np.eye(4, dtype="float32"), np.arange(4)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    >>> model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    >>> rows = runs.History("history.csv")
+    >>> history = model.fit(x, y, epochs=2, verbose=0, callbacks=[rows])
+    >>> [row["epoch"] for row in rows.rows]
+    [1, 2]
     """
 
     def __init__(self, path: str | os.PathLike, rows: Sequence[Row] = ()) -> None:
@@ -274,7 +299,9 @@ def plot_history(path: str | os.PathLike, rows: Sequence[Row], title: str = "") 
 
     Example:
 
-    >>> keras_ssm.runs.plot_history("learning-curve.png", history.rows)
+    >>> from keras_ssm import runs
+    >>> row = {"loss": 0.7, "val_loss": 0.8, "accuracy": 0.6, "val_accuracy": 0.5}
+    >>> runs.plot_history("learning-curve.png", [{"epoch": 1, **row}, {"epoch": 2, **row}])
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -89,8 +89,12 @@ class ReduceOnPlateau(keras.callbacks.Callback):
 
     Example:
 
-    >>> callback = keras_ssm.schedules.ReduceOnPlateau(factor=0.2, patience=5)
-    >>> model.fit(x, y, validation_data=(x, y), epochs=50, callbacks=[callback])
+    >>> x, y = np.eye(4, dtype="float32"), np.arange(4)
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    >>> model.compile(keras_ssm.optimizers.adamw(1e-2, 1e-3), loss, metrics=["accuracy"])
+    >>> plateau = keras_ssm.schedules.ReduceOnPlateau(factor=0.2, patience=5)
+    >>> history = model.fit(x, y, validation_data=(x, y), verbose=0, callbacks=[plateau])
 
     References:
         `torch.optim.lr_scheduler.ReduceLROnPlateau` with mode "max" and its

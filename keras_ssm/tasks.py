@@ -48,7 +48,8 @@ def load(recipe: Recipe, data_dir: str | os.PathLike | None = None, rate: int = 
 
     Example:
 
-    >>> data = keras_ssm.tasks.load(keras_ssm.recipes.get("digits", "s5", "small"))
+    >>> from keras_ssm import tasks
+    >>> data = tasks.load(keras_ssm.recipes.get("digits", "s5", "small"))
     >>> data.train[0].shape
     (1259, 64, 1)
     """
@@ -93,9 +94,10 @@ def batches(
 
     Example:
 
+    >>> from keras_ssm import tasks
     >>> recipe = keras_ssm.recipes.get("digits", "s5", "small")
-    >>> data = keras_ssm.tasks.load(recipe)
-    >>> len(keras_ssm.tasks.batches(data, "train", recipe, training=True))
+    >>> data = tasks.load(recipe)
+    >>> len(tasks.batches(data, "train", recipe, training=True))
     39
     """
     size = recipe["training"]["batch_size"]
@@ -137,7 +139,8 @@ def even_batch_size(count: int, limit: int, multiple: int = 1) -> int:
 
     Example:
 
-    >>> keras_ssm.tasks.even_batch_size(2000, 128)
+    >>> from keras_ssm import tasks
+    >>> tasks.even_batch_size(2000, 128)
     125
     """
     if count <= limit:
@@ -161,8 +164,11 @@ def generate(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathl
 
     Example:
 
+    >>> from keras_ssm import tasks
     >>> recipe = keras_ssm.recipes.get("lra-listops", "s5", "small")
-    >>> keras_ssm.tasks.generate(recipe, "data")
+    >>> recipe["data"]["generate"]["counts"] = [20, 10, 10]
+    >>> tasks.generate(recipe, "data").name
+    'listops-1000'
     """
     task, settings = recipe["task"], recipe["data"].get("generate", {})
     if task not in _GENERATORS:

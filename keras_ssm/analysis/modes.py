@@ -31,6 +31,14 @@ class Modes(NamedTuple):
             cycle per step (Nyquist) samples cannot tell it from a lower one.
         unstable: where |lam| > 1. A softmax kernel has none: what grows there is
             bounded, since it ends at 1.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S4D(8, step_min=0.01, step_max=0.02)
+    >>> layer.build((None, None, 3))
+    >>> modes = keras_ssm.analysis.modes(layer, sampling_rate=100.0)
+    >>> bool(modes.time_scale.min() > 0.9), bool(modes.unstable.any())
+    (True, False)
     """
 
     Lambda: np.ndarray

@@ -15,7 +15,17 @@ from keras_ssm.layers.s5 import S5
 
 
 class StateSpace(NamedTuple):
-    """Real matrices of x_(k+1) = A x_k + B u_k, y_k = C x_k + D u_k, with steps of dt seconds."""
+    """Real matrices of x_(k+1) = A x_k + B u_k, y_k = C x_k + D u_k, with steps of dt seconds.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S4D(8)
+    >>> layer.build((None, None, 3))
+
+    >>> system = keras_ssm.analysis.to_statespace(layer, channel=1, sampling_rate=100.0)
+    >>> system.A.shape, system.dt
+    ((8, 8), 0.01)
+    """
 
     A: np.ndarray
     B: np.ndarray
@@ -61,6 +71,7 @@ def to_statespace(
 
     Example:
 
+    >>> import scipy.signal
     >>> layer = keras_ssm.layers.S4D(8)
     >>> layer.build((None, None, 3))
     >>> A, B, C, D, dt = keras_ssm.analysis.to_statespace(layer, channel=1)

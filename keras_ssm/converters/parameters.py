@@ -95,6 +95,13 @@ def export_official(target: Any, minimal: bool = False) -> Arrays:
 
     Raises:
         ValueError: for a layer that the official module cannot express.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S5(4)
+    >>> layer.build((None, None, 3))
+    >>> sorted(keras_ssm.converters.export_official(layer))
+    ['B', 'C', 'D', 'Lambda_im', 'Lambda_re', 'log_step']
     """
     rules = official_rules(target, minimal)
     if minimal:
@@ -108,7 +115,15 @@ def export_official(target: Any, minimal: bool = False) -> Arrays:
 
 
 def official_rules(target: Any, minimal: bool = False) -> list[Rule]:
-    """The conversion rules of a built layer or block."""
+    """The conversion rules of a built layer or block.
+
+    Example:
+
+    >>> layer = keras_ssm.layers.S5(4)
+    >>> layer.build((None, None, 3))
+    >>> [rule.name for rule in keras_ssm.converters.official_rules(layer)]
+    ['Lambda_re', 'Lambda_im', 'B', 'C', 'D', 'log_step']
+    """
     if isinstance(target, SSMBlock):
         return _block_rules(target, minimal)
     if minimal and not isinstance(target, S4D):

@@ -50,11 +50,10 @@ def fetch(
 
     Example:
 
-    >>> keras_ssm.datasets.archives.fetch(
-    ...     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    ...     "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
-    ...     "cifar-10-python.tar.gz",
-    ... )
+    >>> import pathlib
+    >>> pathlib.Path("notes.txt").touch()  # it is there already
+    >>> keras_ssm.datasets.archives.fetch("https://a.b/notes.txt", None, "notes.txt", ".")
+    PosixPath('notes.txt')
     """
     path = data_folder(data_dir) / name
     if path.exists():
@@ -101,8 +100,11 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*
 
     Example:
 
-    >>> keras_ssm.datasets.archives.unpack("aclImdb_v1.tar.gz", "aclImdb_v1")
-    PosixPath('aclImdb_v1')
+    >>> import zipfile
+    >>> with zipfile.ZipFile("notes.zip", "w") as archive:
+    ...     archive.writestr("notes/first.txt", "whole")
+    >>> keras_ssm.datasets.archives.unpack("notes.zip", "unpacked")
+    PosixPath('unpacked')
     """
     archive, folder = pathlib.Path(archive), pathlib.Path(folder)
     if folder.is_dir():
@@ -149,8 +151,11 @@ def search(
 
     Example:
 
-    >>> keras_ssm.datasets.archives.search("/data", "train.tsv", ("release/release", "release"))
-    PosixPath('/data/release/release/train.tsv')
+    >>> import pathlib
+    >>> pathlib.Path("release").mkdir()
+    >>> pathlib.Path("release/train.tsv").touch()
+    >>> keras_ssm.datasets.archives.search(".", "train.tsv", ("release/release", "release"))
+    PosixPath('release/train.tsv')
     """
     places = (pathlib.Path(folder) / place / name for place in under)
     return next((place for place in places if place.exists()), None)
@@ -170,8 +175,9 @@ def missing(folder: str | os.PathLike, name: str, under: Sequence[str], hint: st
 
     Example:
 
-    >>> raise keras_ssm.datasets.archives.missing("/data", "train.tsv", ("",), "It is made by hand")
-    ValueError: expected train.tsv in /data, found an empty folder. It is made by hand
+    >>> raise keras_ssm.datasets.archives.missing(".", "train.tsv", ("",), "It is made by hand")
+    Traceback (most recent call last):
+    ValueError: expected train.tsv in ..., found an empty folder. It is made by hand
     """
     folder = pathlib.Path(folder)
     places = " or ".join(str(folder / place) for place in under)

@@ -235,8 +235,16 @@ class FollowEpochs(keras.callbacks.Callback):
 
     Example:
 
-    >>> model.fit(batches, epochs=10, initial_epoch=4, shuffle=False,
-    ...     callbacks=[keras_ssm.datasets.FollowEpochs(batches)])
+    >>> x = np.eye(4, dtype="float32")
+    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
+    >>> model.compile("sgd", "mse")
+    >>> batches = keras_ssm.datasets.SequenceBatches(x, x, batch_size=2, shuffle=True)
+    >>> follow = keras_ssm.datasets.FollowEpochs(batches)
+    >>> history = model.fit(
+    ...     batches, epochs=5, initial_epoch=4, shuffle=False, verbose=0, callbacks=[follow]
+    ... )
+    >>> batches.epoch
+    4
     """
 
     def __init__(self, batches: SequenceBatches) -> None:

@@ -72,8 +72,8 @@ def load_data(
 
     Example:
 
-    >>> (x_train, y_train), _, (x_test, y_test) = keras_ssm.datasets.fashion_mnist.load_data()
-    >>> x_train.shape, x_test.shape
+    >>> train, _, test = keras_ssm.datasets.fashion_mnist.load_data()  # doctest: +SKIP
+    >>> train[0].shape, test[0].shape  # doctest: +SKIP
     ((54000, 784), (10000, 784))
 
     References:

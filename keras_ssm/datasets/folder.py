@@ -57,9 +57,12 @@ def load_data(
 
     Example:
 
-    >>> train, validation, test = keras_ssm.datasets.folder.load_data("my/words")
-    >>> keras_ssm.datasets.folder.classes("my/words")
-    ('no', 'yes')
+    >>> np.savez("mine.npz", x=np.zeros((10, 50, 3)), y=np.arange(10) % 2)
+    >>> train, validation, test = keras_ssm.datasets.folder.load_data(
+    ...     "mine.npz", validation_fraction=0.2, test_fraction=0.2
+    ... )
+    >>> train[0].shape, train[1].shape
+    ((6, 50, 3), (6,))
     """
     splits.check_fractions(validation_fraction=validation_fraction, test_fraction=test_fraction)
     path, fractions = pathlib.Path(path), (validation_fraction, test_fraction)
@@ -108,7 +111,11 @@ def classes(path: str | os.PathLike) -> tuple[str, ...]:
 
     Example:
 
-    >>> keras_ssm.datasets.folder.classes("my/words")
+    >>> import pathlib
+    >>> for word in ("yes", "no"):
+    ...     pathlib.Path("words", word).mkdir(parents=True)
+    ...     pathlib.Path("words", word, "1.wav").touch()
+    >>> keras_ssm.datasets.folder.classes("words")
     ('no', 'yes')
     """
     path = pathlib.Path(path)

@@ -32,10 +32,14 @@ def load_data(folder: pathlib.Path, hint: str) -> tuple[Labelled, Labelled]:
 
     Example:
 
-    >>> (x_train, y_train), (x_test, y_test) = keras_ssm.datasets.idx.load_data(
-    ...     pathlib.Path("/usr/share/datasets/fashion-mnist"), "")
-    >>> x_train.shape
-    (60000, 28, 28)
+    >>> import pathlib
+    >>> image, label = [0, 0, 8, 3, *3 * [0, 0, 0, 1], 255], [0, 0, 8, 1, 0, 0, 0, 1, 7]
+    >>> for part in ("train", "t10k"):
+    ...     size = pathlib.Path(f"{part}-images-idx3-ubyte").write_bytes(bytes(image))
+    ...     size = pathlib.Path(f"{part}-labels-idx1-ubyte").write_bytes(bytes(label))
+    >>> (x_train, y_train), test = keras_ssm.datasets.idx.load_data(pathlib.Path("."), "")
+    >>> x_train.shape, y_train
+    ((1, 1, 1), array([7], dtype=uint8))
     """
     return _part(folder, TRAIN, hint), _part(folder, TEST, hint)
 
@@ -52,8 +56,11 @@ def find(folder: pathlib.Path, places: Sequence[str]) -> pathlib.Path | None:
 
     Example:
 
-    >>> keras_ssm.datasets.idx.find(pathlib.Path("/data"), ("MNIST/raw", ""))
-    PosixPath('/data/MNIST/raw')
+    >>> import pathlib
+    >>> pathlib.Path("MNIST/raw").mkdir(parents=True)
+    >>> pathlib.Path("MNIST/raw/train-labels-idx1-ubyte").touch()
+    >>> keras_ssm.datasets.idx.find(pathlib.Path("."), ("MNIST/raw", ""))
+    PosixPath('MNIST/raw')
     """
     candidates = (folder / place for place in places)
     names = TRAIN + TEST
@@ -74,8 +81,10 @@ def read(path: str | os.PathLike) -> np.ndarray:
 
     Example:
 
-    >>> keras_ssm.datasets.idx.read("train-labels-idx1-ubyte.gz").shape
-    (60000,)
+    >>> import pathlib
+    >>> size = pathlib.Path("labels").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 5, 7]))
+    >>> keras_ssm.datasets.idx.read("labels")
+    array([5, 7], dtype=uint8)
     """
     path = pathlib.Path(path)
     raw = path.read_bytes()

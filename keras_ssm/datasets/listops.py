@@ -60,9 +60,11 @@ def load_data(
 
     Example:
 
-    >>> train, validation, test = keras_ssm.datasets.listops.load_data(data_dir="/data")
+    >>> from keras_ssm.datasets import generators
+    >>> folder = generators.listops.generate("data", (20, 5, 5), min_length=3, max_length=30)
+    >>> train, validation, test = keras_ssm.datasets.listops.load_data(32, data_dir="data")
     >>> train[0].shape, train[0].dtype
-    ((96000, 2048), dtype('uint8'))
+    ((20, 32), dtype('uint8'))
 
     References:
         Nangia and Bowman: ListOps, NAACL 2018. Tay et al.: Long Range Arena, ICLR

@@ -24,8 +24,8 @@ def source(folder: str) -> Source:
 
     Example:
 
-    >>> keras_ssm.datasets.lra.source("listops-1000").download("/data")
-    PosixPath('/data/listops-1000-unpacked/lra_release/lra_release/listops-1000')
+    >>> keras_ssm.datasets.lra.source("listops-1000").archive
+    'lra_release.gz'
 
     References:
         Tay et al.: Long Range Arena, ICLR 2021. google-research/long-range-arena,

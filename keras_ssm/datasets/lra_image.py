@@ -38,8 +38,8 @@ def load_data(
 
     Example:
 
-    >>> train, validation, test = keras_ssm.datasets.lra_image.load_data(data_dir="/data")
-    >>> train[0].shape
+    >>> train, validation, test = keras_ssm.datasets.lra_image.load_data()  # doctest: +SKIP
+    >>> train[0].shape  # doctest: +SKIP
     (45000, 1024)
 
     References:

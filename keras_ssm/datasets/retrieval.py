@@ -59,8 +59,8 @@ def load_data(
 
     Example:
 
-    >>> train, validation, test = keras_ssm.datasets.retrieval.load_data(data_dir="/data")
-    >>> train[0].shape, train[2].shape
+    >>> train, validation, test = keras_ssm.datasets.retrieval.load_data()  # doctest: +SKIP
+    >>> train[0].shape, train[2].shape  # doctest: +SKIP
     ((147086, 2, 4000), (147086, 2))
 
     References:

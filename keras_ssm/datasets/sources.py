@@ -127,9 +127,14 @@ def prepare(
 
     Example:
 
-    >>> parts = keras_ssm.datasets.sources.prepare(
-    ...     source, None, "mine", {}, {"train": lambda folder, done: {"x": x}}, lambda folder: []
-    ... )
+    >>> import pathlib
+    >>> from keras_ssm.datasets import sources
+    >>> pathlib.Path("numbers").mkdir()
+    >>> source = sources.Source("numbers", "numbers.zip", "https://a.b/numbers.zip")
+    >>> builds = {"train": lambda folder, done: {"x": np.arange(3)}}
+    >>> parts = sources.prepare(source, ".", "mine", {}, builds, lambda folder: [])
+    >>> parts["train"]["x"].tolist()
+    [0, 1, 2]
     """
     paths = {split: prepared(data_dir, name, settings, split) for split in builds}
     folder = source.find(data_dir)

@@ -38,9 +38,11 @@ def mean_and_std(x: np.ndarray, normalize: str = "global") -> tuple[np.ndarray, 
 
     Example:
 
-    >>> (x, y), validation, test = keras_ssm.datasets.speech_commands.load_data()
+    >>> x, y = np.array([[0, 200], [100, -100]], "int16"), np.array([0, 1])
     >>> mean, std = keras_ssm.datasets.speech_commands.mean_and_std(x)
-    >>> batches = keras_ssm.datasets.SequenceBatches(x, y, 16, mean=mean, std=std)
+    >>> batches = keras_ssm.datasets.SequenceBatches(x, y, 2, mean=mean, std=std)
+    >>> float(np.mean(batches[0][0]).round(3)), float(np.std(batches[0][0]).round(3))
+    (0.0, 1.0)
 
     References:
         Repository state-spaces/s4, src/dataloaders/datasets/sc.py, `normalize_all_data`.

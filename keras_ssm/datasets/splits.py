@@ -47,7 +47,9 @@ def check_fractions(**fractions: float) -> None:
 
     Example:
 
-    >>> keras_ssm.datasets.splits.check_fractions(validation_fraction=0.1, test_fraction=0.2)
+    >>> keras_ssm.datasets.splits.check_fractions(test_fraction=1.0)
+    Traceback (most recent call last):
+    ValueError: `test_fraction` must be in [0, 1). Received: test_fraction=1.0
     """
     for name, fraction in fractions.items():
         if not 0 <= fraction < 1:

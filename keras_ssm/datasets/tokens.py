@@ -57,7 +57,9 @@ def check_length(max_length: int, least: int) -> None:
 
     Example:
 
-    >>> keras_ssm.datasets.tokens.check_length(2048, 2)
+    >>> keras_ssm.datasets.tokens.check_length(1, 2)
+    Traceback (most recent call last):
+    ValueError: ... Received: max_length=1
     """
     if not isinstance(max_length, int) or max_length < least:
         raise ValueError(
@@ -116,8 +118,10 @@ def blocks(path: str | os.PathLike) -> Iterator[bytes]:
 
     Example:
 
-    >>> next(keras_ssm.datasets.tokens.blocks("basic_val.tsv"))[:14]
-    b'Source\\tTarget\\n'
+    >>> import pathlib
+    >>> characters = pathlib.Path("two.tsv").write_text("a\\n" "b\\n")
+    >>> list(keras_ssm.datasets.tokens.blocks("two.tsv"))
+    [b'a\\nb\\n']
     """
     with open(path, "rb") as file:
         while block := file.read(_BLOCK):
@@ -139,8 +143,10 @@ def count_lines(path: str | os.PathLike) -> int:
 
     Example:
 
-    >>> keras_ssm.datasets.tokens.count_lines("basic_val.tsv")
-    2001
+    >>> import pathlib
+    >>> characters = pathlib.Path("two.tsv").write_text("a\\n" "b\\n")
+    >>> keras_ssm.datasets.tokens.count_lines("two.tsv")
+    2
     """
     count = sum(block.count(b"\n") for block in blocks(path))
     if count == 0:

@@ -30,8 +30,12 @@ def header(path: str | os.PathLike) -> Format:
 
     Example:
 
-    >>> keras_ssm.datasets.wav.header("yes/0a7c2a8d_nohash_0.wav")
-    Format(frames=16000, channels=1, rate=16000)
+    >>> import wave
+    >>> with wave.open("one.wav", "wb") as file:
+    ...     file.setparams((1, 2, 16000, 0, "NONE", ""))
+    ...     file.writeframes(np.zeros(8000, "int16"))
+    >>> keras_ssm.datasets.wav.header("one.wav")
+    Format(frames=8000, channels=1, rate=16000)
     """
     return _read(pathlib.Path(path), samples=False)[0]
 
@@ -51,9 +55,13 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int]:
 
     Example:
 
-    >>> x, rate = keras_ssm.datasets.wav.read("yes/0a7c2a8d_nohash_0.wav")
+    >>> import wave
+    >>> with wave.open("one.wav", "wb") as file:
+    ...     file.setparams((1, 2, 16000, 0, "NONE", ""))
+    ...     file.writeframes(np.zeros(8000, "int16"))
+    >>> x, rate = keras_ssm.datasets.wav.read("one.wav")
     >>> x.shape, rate
-    ((16000,), 16000)
+    ((8000,), 16000)
     """
     shape, data = _read(pathlib.Path(path), samples=True)
     x = np.frombuffer(data, "<i2").astype("int16", copy=False)

@@ -50,7 +50,7 @@ class SSMBlock(keras.layers.Layer):
     Example:
 
     >>> block = keras_ssm.layers.SSMBlock(keras_ssm.layers.S5(16), gating="half_glu1")
-    >>> block(np.ones((2, 100, 8), "float32")).shape
+    >>> tuple(block(np.ones((2, 100, 8), "float32")).shape)
     (2, 100, 8)
 
     References:

@@ -87,7 +87,7 @@ class DSSCell(SSMCell):
     Example:
 
     >>> layer = keras.layers.RNN(keras_ssm.layers.DSSCell(4, state_size=8, kernel="exp"))
-    >>> layer(np.ones((2, 10, 4), "float32")).shape
+    >>> tuple(layer(np.ones((2, 10, 4), "float32")).shape)
     (2, 4)
     """
 
@@ -105,7 +105,7 @@ class S4DCell(SSMCell):
     Example:
 
     >>> layer = keras.layers.RNN(keras_ssm.layers.S4DCell(4, state_size=8))
-    >>> layer(np.ones((2, 10, 4), "float32")).shape
+    >>> tuple(layer(np.ones((2, 10, 4), "float32")).shape)
     (2, 4)
     """
 
@@ -123,7 +123,7 @@ class S5Cell(SSMCell):
     Example:
 
     >>> layer = keras.layers.RNN(keras_ssm.layers.S5Cell(4, state_size=8))
-    >>> layer(np.ones((2, 10, 4), "float32")).shape
+    >>> tuple(layer(np.ones((2, 10, 4), "float32")).shape)
     (2, 4)
     """
 

@@ -106,7 +106,7 @@ class DSS(ChannelwiseSSM):
     Example:
 
     >>> layer = keras_ssm.layers.DSS(state_size=16, kernel="exp")
-    >>> layer(np.ones((2, 100, 8), "float32")).shape
+    >>> tuple(layer(np.ones((2, 100, 8), "float32")).shape)
     (2, 100, 8)
 
     References:

@@ -50,7 +50,7 @@ class Gating(keras.layers.Layer):
 
     Example:
 
-    >>> keras_ssm.layers.Gating("glu", units=4)(np.ones((2, 10, 8), "float32")).shape
+    >>> tuple(keras_ssm.layers.Gating("glu", units=4)(np.ones((2, 10, 8), "float32")).shape)
     (2, 10, 4)
 
     References:

@@ -19,7 +19,7 @@ class UnmaskedBatchNormalization(keras.layers.BatchNormalization):
     Example:
 
     >>> layer = keras_ssm.layers.UnmaskedBatchNormalization()
-    >>> layer(np.ones((2, 10, 8), "float32"), training=True).shape
+    >>> tuple(layer(np.ones((2, 10, 8), "float32"), training=True).shape)
     (2, 10, 8)
     """
 

@@ -28,7 +28,7 @@ class SequencePooling(keras.layers.Layer):
 
     Example:
 
-    >>> keras_ssm.layers.SequencePooling("last")(np.ones((2, 10, 8), "float32")).shape
+    >>> tuple(keras_ssm.layers.SequencePooling("last")(np.ones((2, 10, 8), "float32")).shape)
     (2, 8)
     """
 

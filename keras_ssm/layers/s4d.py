@@ -97,7 +97,7 @@ class S4D(ChannelwiseSSM):
     Example:
 
     >>> layer = keras_ssm.layers.S4D(state_size=16, initialization="inv")
-    >>> layer(np.ones((2, 100, 8), "float32")).shape
+    >>> tuple(layer(np.ones((2, 100, 8), "float32")).shape)
     (2, 100, 8)
 
     References:

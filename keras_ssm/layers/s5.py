@@ -87,7 +87,7 @@ class S5(SSM):
     Example:
 
     >>> layer = keras_ssm.layers.S5(state_size=16, blocks=2)
-    >>> layer(np.ones((2, 100, 8), "float32")).shape
+    >>> tuple(layer(np.ones((2, 100, 8), "float32")).shape)
     (2, 100, 8)
 
     References:

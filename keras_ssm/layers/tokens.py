@@ -39,7 +39,7 @@ class OneHotDense(keras.layers.Layer):
     Example:
 
     >>> layer = keras_ssm.layers.OneHotDense(20, 128)
-    >>> layer(np.array([[3, 17, 0]])).shape
+    >>> tuple(layer(np.array([[3, 17, 0]])).shape)
     (1, 3, 128)
 
     References:

@@ -90,7 +90,7 @@ def classifier(
     Example:
 
     >>> model = keras_ssm.models.classifier(10, (None, 1), layer="s4d", depth=2, width=16)
-    >>> model(np.ones((3, 64, 1), "float32")).shape
+    >>> tuple(model(np.ones((3, 64, 1), "float32")).shape)
     (3, 10)
     """
     check_choice("layer", layer, LAYERS)

@@ -49,7 +49,7 @@ def retrieval(
     >>> model = keras_ssm.models.retrieval(
     ...     2, (2, None), depth=2, width=16, vocabulary_size=98, masked=True, pooling="masked_mean"
     ... )
-    >>> model(np.ones((3, 2, 64), "int32")).shape
+    >>> tuple(model(np.ones((3, 2, 64), "int32")).shape)
     (3, 2)
 
     References:

@@ -42,6 +42,17 @@ class Streaming:
     Attributes:
         model: the step as a Keras model from `[x, *states]` to `[y, *states]`,
             which can be saved or exported by itself.
+
+    Example:
+
+    >>> inputs = keras.Input((None, 3))
+    >>> model = keras.Model(inputs, keras_ssm.layers.S5(8)(inputs))
+    >>> machine = keras_ssm.models.streaming(model)
+    >>> machine.reset(batch_size=2)
+    >>> x = np.ones((2, 5, 3), "float32")
+    >>> outputs = [machine.step(x[:, k]) for k in range(5)]
+    >>> np.allclose(outputs[-1], model.predict(x, verbose=0)[:, -1], atol=1e-5)
+    True
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -105,7 +116,7 @@ def streaming(model: keras.Model) -> Streaming:
     >>> model = keras_ssm.models.classifier(10, (None, 1), layer="s5", depth=1, width=8)
     >>> machine = keras_ssm.models.streaming(model)
     >>> machine.reset(batch_size=2)
-    >>> machine.step(np.ones((2, 1), "float32")).shape
+    >>> tuple(machine.step(np.ones((2, 1), "float32")).shape)
     (2, 10)
     """
     if (

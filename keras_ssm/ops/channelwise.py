@@ -13,13 +13,33 @@ from keras_ssm.ops.varying_scan import varying_scan
 
 
 def initial_state_response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) -> Tensor:
-    """Re C lam^(k+1) x0 for every step k: (B, L, C H) for a state of (B, H, N)."""
+    """Re C lam^(k+1) x0 for every step k: (B, L, C H) for a state of (B, H, N).
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> one = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> y = channelwise.initial_state_response(one, log_lam, one, 3)
+    >>> [round(float(value), 3) for value in y[0, :, 0]]
+    [0.5, 0.25, 0.125]
+    """
     return response(multiply(exp(log_lam), state), log_lam, C, length)
 
 
 @fused("length")
 def response(state: Pair, log_lam: Pair, C: Pair, length: Tensor) -> Tensor:
-    """Re C lam^k x for every step k: (B, L, C H) for x of (B, H, N)."""
+    """Re C lam^k x for every step k: (B, L, C H) for x of (B, H, N).
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> one = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> y = channelwise.response(one, log_lam, one, 3)
+    >>> [round(float(value), 3) for value in y[0, :, 0]]
+    [1.0, 0.5, 0.25]
+    """
     w = multiply(C, (state[0][:, None], state[1][:, None]))
     w = tuple(ops.reshape(z, (-1, *log_lam[0].shape)) for z in w)
     y = vandermonde(w, log_lam, length)
@@ -38,6 +58,15 @@ def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None, steps: Te
 
     Returns:
         Pair of (B, H, N).
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> B = ops.ones((1, 1)), ops.zeros((1, 1))
+    >>> re, im = channelwise.final_state(ops.ones((1, 3, 1)), log_lam, B, None, 3)
+    >>> round(float(re[0, 0, 0]), 3)
+    1.75
     """
     driven = multiply(B, weighted_sum(ops.transpose(u, (0, 2, 1)), log_lam))
     if state is None:
@@ -50,14 +79,32 @@ def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None, steps: Te
 
 
 def varying_states(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None) -> Pair:
-    """States (B, L, H, N) for steps that vary in time."""
+    """States (B, L, H, N) for steps that vary in time.
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> ones, zeros = ops.ones((1, 3, 1, 1)), ops.zeros((1, 3, 1, 1))
+    >>> log_lam = ops.log(ops.array([0.5])) * ones, zeros
+    >>> re, im = channelwise.varying_states(ops.ones((1, 3, 1)), log_lam, (ones, zeros), None)
+    >>> [round(float(value), 3) for value in re[0, :, 0, 0]]
+    [1.0, 1.5, 1.75]
+    """
     Bu = multiply(B, (u[..., None], ops.zeros_like(u[..., None])))
     return varying_scan(log_lam, Bu, state)
 
 
 @fused()
 def read(x: Pair, C: Pair) -> Tensor:
-    """Re C x: (..., C H) for states (..., H, N)."""
+    """Re C x: (..., C H) for states (..., H, N).
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> one = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> float(channelwise.read(one, one)[0, 0])
+    1.0
+    """
     y = ops.sum(x[0][..., None, :, :] * C[0] - x[1][..., None, :, :] * C[1], axis=-1)
     return ops.reshape(y, (*ops.shape(y)[:-2], y.shape[-2] * y.shape[-1]))
 
@@ -67,6 +114,15 @@ def step(u: Tensor, change: Pair, B: Pair, state: Pair) -> Pair:
 
     The increment is rounded, not lam itself, so that slow modes keep their
     length over many steps.
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> one = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> change, B = (ops.array([[-0.5]]), ops.array([[0.0]])), (one[0][0], one[1][0])
+    >>> re, im = channelwise.step(ops.ones((1, 1)), change, B, one)
+    >>> float(re[0, 0, 0])
+    1.5
     """
     u = u[..., None]
     moved = multiply(change, state)

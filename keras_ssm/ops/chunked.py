@@ -22,7 +22,14 @@ _SCAN_CHUNK = 4
 
 
 def chunk_size(length: Tensor) -> int:
-    """Q for a length."""
+    """Q for a length.
+
+    Example:
+
+    >>> from keras_ssm.ops import chunked
+    >>> chunked.chunk_size(10), chunked.chunk_size(1000)
+    (10, 64)
+    """
     return min(length, CHUNK) if isinstance(length, int) else CHUNK
 
 
@@ -50,6 +57,16 @@ def convolve(
 
     Returns:
         Tensor (B, L, C H).
+
+    Example:
+
+    >>> from keras_ssm.ops import chunked
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> B, C = (ops.ones((1, 1)), ops.zeros((1, 1))), (ops.ones((1, 1, 1)), ops.zeros((1, 1, 1)))
+    >>> u = ops.array([[[1.0], [0.0], [0.0]]])
+    >>> y = chunked.convolve(u, [ops.array([[[1.0, 0.5, 0.25]]])], log_lam, B, [C])
+    >>> [round(float(value), 3) for value in y[0, :, 0]]
+    [1.0, 0.5, 0.25]
     """
     length = ops.shape(u)[1]
     (H, N), (C, _, Q) = log_lam[0].shape, heads[0].shape

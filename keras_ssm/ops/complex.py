@@ -20,28 +20,64 @@ _TURN_TAIL = 0.0019353071795864769
 
 
 def conj(z: Pair) -> Pair:
-    """The conjugate of z."""
+    """The conjugate of z.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> complex.conj((1.0, 2.0))
+    (1.0, -2.0)
+    """
     return z[0], -z[1]
 
 
 def multiply(a: Pair, b: Pair) -> Pair:
-    """The product a b."""
+    """The product a b.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> complex.multiply((1.0, 2.0), (3.0, 4.0))
+    (-5.0, 10.0)
+    """
     return a[0] * b[0] - a[1] * b[1], a[0] * b[1] + a[1] * b[0]
 
 
 def scale(z: Pair, factor: Tensor) -> Pair:
-    """The product with a real tensor."""
+    """The product with a real tensor.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> complex.scale((1.0, 2.0), 3.0)
+    (3.0, 6.0)
+    """
     return z[0] * factor, z[1] * factor
 
 
 def square_abs(z: Pair) -> Tensor:
-    """|z|^2."""
+    """|z|^2.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> complex.square_abs((3.0, 4.0))
+    25.0
+    """
     return z[0] * z[0] + z[1] * z[1]
 
 
 @fused()
 def exp(z: Pair) -> Pair:
-    """exp(z)."""
+    """exp(z).
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> re, im = complex.exp((ops.array([0.0]), ops.array([np.pi / 3])))
+    >>> round(float(re[0]), 3), round(float(im[0]), 3)
+    (0.5, 0.866)
+    """
     radius = ops.exp(z[0])
     cos, sin = cos_sin(z[1])
     return radius * cos, radius * sin
@@ -49,7 +85,15 @@ def exp(z: Pair) -> Pair:
 
 @fused()
 def expm1(z: Pair) -> Pair:
-    """exp(z) - 1 without the cancellation of the plain form at small z."""
+    """exp(z) - 1 without the cancellation of the plain form at small z.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> re, im = complex.expm1((ops.array([1e-9]), ops.array([0.0])))
+    >>> f"{float(re[0]):.1e}"
+    '1.0e-09'
+    """
     # cos y - 1 = -2 sin(y / 2)^2, and both functions follow from those of the half angle.
     half_cos, half_sin = cos_sin(z[1] / 2)
     versine = 2 * half_sin * half_sin
@@ -58,7 +102,15 @@ def expm1(z: Pair) -> Pair:
 
 
 def expm1_ratio(z: Pair) -> Pair:
-    """(exp(z) - 1) / z, continued by 1 at z = 0."""
+    """(exp(z) - 1) / z, continued by 1 at z = 0.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> re, im = complex.expm1_ratio((ops.array([0.0, 1.0]), ops.array([0.0, 0.0])))
+    >>> [round(float(value), 3) for value in re]
+    [1.0, 1.718]
+    """
     norm = square_abs(z)
     at_zero = norm == 0
     # The inner `where` keeps the unused branch, and so its gradient, finite.
@@ -77,6 +129,14 @@ def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
         log_lam: pair of tensors of any shape S.
         count: an integer, or a scalar tensor in a graph of unknown length.
         stride: whole factor of the exponents.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> log_lam = ops.array([np.log(0.5)], "float32"), ops.array([0.0])
+    >>> re, im = complex.powers(log_lam, 4)
+    >>> [round(float(value), 3) for value in re[0]]
+    [1.0, 0.5, 0.25, 0.125]
     """
 
     @ops.custom_gradient
@@ -114,6 +174,14 @@ def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
 
     Returns:
         Pair of tensors of shape S + K.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> log_lam = ops.array([-0.5]), ops.array([7.0])
+    >>> re, im = complex.multiples(log_lam, ops.array([0.0, 1.0]))
+    >>> [round(float(value), 3) for value in im[0]]  # 7 - 2 pi
+    [0.0, 0.717]
     """
     rank = len(k.shape)
     re, im = (ops.reshape(z, (*ops.shape(z), *[1] * rank)) for z in log_lam)

@@ -23,6 +23,14 @@ def convolve(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -
 
     Returns:
         Tensor (B, L, C H), the output channels of a kernel set side by side.
+
+    Example:
+
+    >>> from keras_ssm.ops import convolution
+    >>> u = ops.array([[[1.0], [0.0], [0.0]]])
+    >>> y = convolution.convolve(u, ops.array([[[3.0, 2.0, 1.0]]]))
+    >>> [round(float(value), 3) for value in y[0, :, 0]]
+    [3.0, 2.0, 1.0]
     """
     length = ops.shape(u)[1]
     n = fft_length(2 * length)
@@ -35,7 +43,14 @@ def convolve(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -
 
 
 def fft_length(minimum: Tensor) -> Tensor:
-    """The next length with prime factors 2, 3 and 5 only, where FFTs are fast."""
+    """The next length with prime factors 2, 3 and 5 only, where FFTs are fast.
+
+    Example:
+
+    >>> from keras_ssm.ops import convolution
+    >>> convolution.fft_length(17)
+    18
+    """
     if not isinstance(minimum, int):
         return minimum
     n = max(minimum, 1)

@@ -16,14 +16,32 @@ from keras_ssm.ops.complex import Pair, Tensor, conj, expm1_ratio, scale, square
 
 @fused()
 def zoh(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
-    """Zero-order hold: lam = exp(dt Lambda), gamma = (lam - 1) / Lambda."""
+    """Zero-order hold: lam = exp(dt Lambda), gamma = (lam - 1) / Lambda.
+
+    Example:
+
+    >>> from keras_ssm.ops import discretization
+    >>> Lambda, dt = (ops.array([-1.0]), ops.array([0.0])), ops.array([0.5])
+    >>> log_lam, gamma = discretization.zoh(Lambda, dt)
+    >>> round(float(log_lam[0][0]), 3), round(float(gamma[0][0]), 3)
+    (-0.5, 0.393)
+    """
     log_lam = scale(Lambda, dt)
     return log_lam, scale(expm1_ratio(log_lam), dt)
 
 
 @fused()
 def bilinear(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
-    """Tustin: lam = (1 + z/2) / (1 - z/2), gamma = dt / (1 - z/2), z = dt Lambda."""
+    """Tustin: lam = (1 + z/2) / (1 - z/2), gamma = dt / (1 - z/2), z = dt Lambda.
+
+    Example:
+
+    >>> from keras_ssm.ops import discretization
+    >>> Lambda, dt = (ops.array([-1.0]), ops.array([0.0])), ops.array([0.5])
+    >>> log_lam, gamma = discretization.bilinear(Lambda, dt)
+    >>> round(float(log_lam[0][0]), 3), round(float(gamma[0][0]), 3)
+    (-0.511, 0.4)
+    """
     re, im = scale(Lambda, dt)
     quarter = square_abs((re, im)) / 4
     denominator = 1 - re + quarter  # |1 - z/2|^2

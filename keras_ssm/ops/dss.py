@@ -16,12 +16,23 @@ from keras_ssm.ops.masking import Compaction, align_right
 from keras_ssm.ops.vandermonde import vandermonde, weighted_sum
 from keras_ssm.ops.varying_scan import varying_scan
 
+__all__ = ["Softmax", "exp_scale", "softmax", "softmax_kernel"]
+
 EPSILON = 1e-7
 
 
 @fused()
 def exp_scale(Lambda: Pair, dt_Lambda: Pair) -> Pair:
-    """(exp(dt Lambda) - 1) / Lambda with |Lambda|^2 kept above 1e-7: DSS-EXP."""
+    """(exp(dt Lambda) - 1) / Lambda with |Lambda|^2 kept above 1e-7: DSS-EXP.
+
+    Example:
+
+    >>> from keras_ssm.ops import dss
+    >>> zero = ops.array([0.0])
+    >>> re, im = dss.exp_scale((ops.array([-1.0]), zero), (ops.array([-0.5]), zero))
+    >>> round(float(re[0]), 3)
+    0.393
+    """
     norm = ops.clip(square_abs(Lambda), EPSILON, math.inf)
     return multiply(expm1(dt_Lambda), scale(conj(Lambda), 1 / norm))
 
@@ -38,6 +49,16 @@ class Softmax(NamedTuple):
     for backward ones the sum z_k = z_(k-1) + lam^k (lam - 1) r u_k, which is
     read as Re W lam^(T-1-k) z_k, so that no number ever exceeds the input's
     size. The state therefore counts the steps it has seen.
+
+    Example:
+
+    >>> from keras_ssm.ops import dss
+    >>> W = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> Lambda = ops.array([-1.0]), ops.array([0.0])
+    >>> dt_Lambda = ops.array([[-0.5]]), ops.array([[0.0]])
+    >>> system = dss.softmax(W, Lambda, dt_Lambda, length=4)
+    >>> float(system.backwards[0, 0])  # Re Lambda is not positive
+    0.0
     """
 
     log_lam: Pair  # (H, N), Re <= 0
@@ -60,6 +81,16 @@ def softmax(W: Pair, Lambda: Pair, dt_Lambda: Pair, length: Tensor) -> Softmax:
     The small constant stands where the official code has it, in the reciprocal
     of `(lam^T - 1) Lambda`, which is not where the paper has it and matters for
     short sequences.
+
+    Example:
+
+    >>> from keras_ssm.ops import dss
+    >>> W = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> Lambda = ops.array([-1.0]), ops.array([0.0])
+    >>> dt_Lambda = ops.array([[-0.5]]), ops.array([[0.0]])
+    >>> system = dss.softmax(W, Lambda, dt_Lambda, length=4)
+    >>> round(float(system.reciprocal[0][0, 0]), 3)
+    1.157
     """
     dtype = dt_Lambda[0].dtype
     backwards = ops.cast(Lambda[0] > 0, dtype) + ops.zeros_like(dt_Lambda[0])
@@ -70,7 +101,19 @@ def softmax(W: Pair, Lambda: Pair, dt_Lambda: Pair, length: Tensor) -> Softmax:
 
 
 def softmax_kernel(system: Softmax, length: Tensor) -> Tensor:
-    """The first `length` values of the kernel: (C, H, length)."""
+    """The first `length` values of the kernel: (C, H, length).
+
+    Example:
+
+    >>> from keras_ssm.ops import dss
+    >>> W = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> Lambda = ops.array([-1.0]), ops.array([0.0])
+    >>> dt_Lambda = ops.array([[-0.5]]), ops.array([[0.0]])
+    >>> system = dss.softmax(W, Lambda, dt_Lambda, length=4)
+    >>> K = dss.softmax_kernel(system, 4)  # its sum is W / Lambda
+    >>> round(float(ops.sum(K)), 3)
+    -1.0
+    """
     log_lam, reciprocal, backwards, W, total = system
     w = multiply(W, multiply(expm1(log_lam), reciprocal))
     rest = ops.cast(total - length, backwards.dtype)

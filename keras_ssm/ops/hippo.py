@@ -12,7 +12,15 @@ import numpy as np
 
 
 def transition(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """HiPPO matrix A (N, N), input B (N,) and the low-rank P (R, N) that makes A + P^T P normal."""
+    """HiPPO matrix A (N, N), input B (N,) and the low-rank P (R, N) that makes A + P^T P normal.
+
+    Example:
+
+    >>> from keras_ssm.ops import hippo
+    >>> A, B, P = hippo.transition("legs", 2)
+    >>> A[1].round(3).tolist()
+    [-1.732, -2.0]
+    """
     n = np.arange(N)
     root = np.sqrt(2.0 * n + 1)
     if measure == "legs":
@@ -41,6 +49,13 @@ def normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np
     Returns:
         Lambda (N,), all with one real part, imaginary parts ascending;
         V (N, N), whose columns have an arbitrary phase; B (N,), not rotated.
+
+    Example:
+
+    >>> from keras_ssm.ops import hippo
+    >>> Lambda, V, B = hippo.normal_eigenvalues("legs", 4)
+    >>> Lambda.real.tolist(), bool(np.all(np.diff(Lambda.imag) > 0))
+    ([-0.5, -0.5, -0.5, -0.5], True)
     """
     A, B, P = transition(measure, N)
     normal = A + P.T @ P
@@ -53,6 +68,13 @@ def hippo_diagonal(measure: str, N: int) -> tuple[np.ndarray, np.ndarray]:
 
     The imaginary part of B is clipped to [-2, 2] as in the official code,
     whatever phase the eigenvectors came with.
+
+    Example:
+
+    >>> from keras_ssm.ops import hippo
+    >>> Lambda, B = hippo.hippo_diagonal("legs", 4)
+    >>> Lambda.shape, bool(np.all(Lambda.imag < 0))
+    ((2,), True)
     """
     Lambda, V, B = normal_eigenvalues(measure, N)
     Lambda, V = Lambda[: N // 2], V[:, : N // 2].copy()
@@ -65,7 +87,15 @@ def hippo_diagonal(measure: str, N: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def skew_hippo(N: int) -> np.ndarray:
-    """DSS: the upper half of the spectrum of the skew HiPPO matrix of size 2N, minus 1/2."""
+    """DSS: the upper half of the spectrum of the skew HiPPO matrix of size 2N, minus 1/2.
+
+    Example:
+
+    >>> from keras_ssm.ops import hippo
+    >>> Lambda = hippo.skew_hippo(2)
+    >>> Lambda.real.tolist(), bool(np.all(Lambda.imag > 0))
+    ([-0.5, -0.5], True)
+    """
     root = np.sqrt(2.0 * np.arange(2 * N) + 1)
     hippo = np.tril(np.outer(root, root), -1)
     imaginary = np.linalg.eigvalsh(-1j * (hippo - hippo.T) / 2)
@@ -78,6 +108,13 @@ def s5_blocks(P: int, blocks: int, conjugate: bool) -> tuple[np.ndarray, np.ndar
     With `conjugate`, P modes stand for a real state of size 2P: each block
     keeps the half of its spectrum with negative imaginary part, and V has
     shape (2P, P). Without, V is (P, P).
+
+    Example:
+
+    >>> from keras_ssm.ops import hippo
+    >>> Lambda, V = hippo.s5_blocks(4, blocks=2, conjugate=True)
+    >>> Lambda.shape, V.shape
+    ((4,), (8, 4))
     """
     size = (2 * P if conjugate else P) // blocks
     Lambda, V, _ = normal_eigenvalues("legs", size)

@@ -17,6 +17,8 @@ from keras import ops
 from keras_ssm.backend import accumulate, fused, inner_product, lagged_inner_product, matmul
 from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply, scale
 
+__all__ = ["from_chunks", "scan", "to_chunks"]
+
 CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
 _UNKNOWN_LENGTH_LEVELS = 4
@@ -24,7 +26,14 @@ _UNKNOWN_LENGTH_LEVELS = 4
 
 @fused()
 def to_chunks(u: Tensor) -> Tensor:
-    """(B, L, H) to (Q, B, M, H), with zeros behind the last step."""
+    """(B, L, H) to (Q, B, M, H), with zeros behind the last step.
+
+    Example:
+
+    >>> from keras_ssm.ops import scan
+    >>> tuple(scan.to_chunks(ops.ones((2, 20, 3))).shape)
+    (16, 2, 2, 3)
+    """
     B, length, H = ops.shape(u)
     size = _chunk_size(length, CHUNK)
     u = _padded(u, 1, CHUNK)
@@ -33,7 +42,14 @@ def to_chunks(u: Tensor) -> Tensor:
 
 @fused("length")
 def from_chunks(y: Tensor, length: Tensor) -> Tensor:
-    """(Q, B, M, F) to (B, L, F)."""
+    """(Q, B, M, F) to (B, L, F).
+
+    Example:
+
+    >>> from keras_ssm.ops import scan
+    >>> tuple(scan.from_chunks(ops.ones((16, 2, 2, 3)), 20).shape)
+    (2, 20, 3)
+    """
     Q, B, M, F = ops.shape(y)
     return ops.reshape(ops.transpose(y, (1, 2, 0, 3)), (B, M * Q, F))[:, :length]
 
@@ -53,6 +69,16 @@ def scan(log_lam: Pair, b: Tensor, x0: Tensor | None = None, reverse: bool = Fal
 
     Returns:
         Tensor (P, 2, Q, B, M), the states.
+
+    Example:
+
+    >>> from keras_ssm.ops import scan
+    >>> log_lam = ops.array([np.log(0.5)], "float32"), ops.array([0.0])
+    >>> b = np.zeros((1, 2, 4, 1, 1), "float32")
+    >>> b[:, 0] = 1.0
+    >>> x = scan.scan(log_lam, ops.convert_to_tensor(b))
+    >>> [round(float(value), 3) for value in x[0, 0, :, 0, 0]]
+    [1.0, 1.5, 1.75, 1.875]
     """
     if x0 is None:
         x0 = ops.zeros_like(b[:, :, 0, :, 0])

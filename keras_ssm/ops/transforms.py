@@ -18,6 +18,16 @@ FLOOR = 1e-4
 
 
 class Transform(NamedTuple):
+    """From a parameter to the positive number it stands for, and back.
+
+    Example:
+
+    >>> from keras_ssm.ops import transforms
+    >>> softplus = transforms.TRANSFORMS["softplus"]
+    >>> round(float(softplus.forward(ops.array(softplus.inverse(0.3)))), 3)
+    0.3
+    """
+
     forward: Callable[[Tensor], Tensor]
     inverse: Callable[[np.ndarray], np.ndarray]
 
@@ -32,5 +42,12 @@ TRANSFORMS = {
 
 
 def raw(value: np.ndarray, transform: str) -> np.ndarray:
-    """The parameter that `transform` maps to `value` (raised to 1e-4)."""
+    """The parameter that `transform` maps to `value` (raised to 1e-4).
+
+    Example:
+
+    >>> from keras_ssm.ops import transforms
+    >>> float(transforms.raw(np.array(1.0), "exp"))
+    0.0
+    """
     return TRANSFORMS[transform].inverse(np.maximum(value, FLOOR))

@@ -18,7 +18,14 @@ _UNKNOWN_LENGTH_CHUNK = 64
 
 
 def chunk_size(length: Tensor) -> int:
-    """A power of two near sqrt(length)."""
+    """A power of two near sqrt(length).
+
+    Example:
+
+    >>> from keras_ssm.ops import vandermonde
+    >>> vandermonde.chunk_size(1000)
+    32
+    """
     if not isinstance(length, int):
         return _UNKNOWN_LENGTH_CHUNK
     return 1 << ((max(length, 1) - 1).bit_length() + 1) // 2
@@ -35,6 +42,15 @@ def vandermonde(w: Pair, log_lam: Pair, length: Tensor) -> Tensor:
 
     Returns:
         Tensor (G, H, length).
+
+    Example:
+
+    >>> from keras_ssm.ops import vandermonde
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> w = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
+    >>> K = vandermonde.vandermonde(w, log_lam, 3)
+    >>> [round(float(value), 3) for value in K[0, 0]]
+    [1.0, 0.5, 0.25]
     """
     head, tail = _tables(log_lam, length)
     G, (H, N) = ops.shape(w[0])[0], log_lam[0].shape
@@ -56,6 +72,14 @@ def weighted_sum(u: Tensor, log_lam: Pair) -> Pair:
 
     Returns:
         Pair of (B, H, N).
+
+    Example:
+
+    >>> from keras_ssm.ops import vandermonde
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> re, im = vandermonde.weighted_sum(ops.ones((1, 1, 3)), log_lam)
+    >>> round(float(re[0, 0, 0]), 3)
+    1.75
     """
     B, H, length = ops.shape(u)
     N = log_lam[0].shape[-1]

@@ -34,6 +34,15 @@ def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
 
     Returns:
         Pair of (B, L, ...), the states.
+
+    Example:
+
+    >>> from keras_ssm.ops import varying_scan
+    >>> zeros = ops.zeros((1, 3, 1))
+    >>> log_lam = ops.array([[[0.0], [np.log(0.5)], [np.log(0.1)]]], "float32"), zeros
+    >>> re, im = varying_scan.varying_scan(log_lam, (zeros + 1.0, zeros))
+    >>> [round(float(value), 3) for value in re[0, :, 0]]
+    [1.0, 1.5, 1.15]
     """
     length = ops.shape(b[0])[1]
     start = tuple(ops.zeros_like(z[:, 0]) for z in b) if x0 is None else x0

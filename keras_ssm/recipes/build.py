@@ -65,6 +65,8 @@ def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> N
 
     Example:
 
+    >>> recipe = keras_ssm.recipes.get("digits", "s5", "small")
+    >>> model = keras_ssm.recipes.build_model(recipe)
     >>> keras_ssm.recipes.compile_model(model, recipe, steps_per_epoch=39)
     """
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -86,7 +88,9 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> optimizers.GroupedAdamW:
 
     Example:
 
-    >>> keras_ssm.recipes.optimizer(keras_ssm.recipes.get("sc35", "s5"), steps_per_epoch=5302)
+    >>> recipe = keras_ssm.recipes.get("sc35", "s5")
+    >>> len(keras_ssm.recipes.optimizer(recipe, steps_per_epoch=5302).optimizers)
+    2
     """
     arguments, schedule = dict(recipe["optimizer"]), recipe["schedule"]
     if schedule["name"] == "plateau":

@@ -102,6 +102,9 @@ def table() -> str:
     Example:
 
     >>> print(keras_ssm.recipes.table())
+    task  layer  scale  parameters  epochs  batch  published %  source
+    ...
+    lra-image  s5  full  ...
     """
     rows: list[tuple[str, ...]] = [
         ("task", "layer", "scale", "parameters", "epochs", "batch", "published %", "source")

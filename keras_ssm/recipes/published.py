@@ -24,6 +24,12 @@ class Result(NamedTuple):
         std: standard deviation over seeds, or None if it is not given.
         origin: whose number it is.
         zero_shot: accuracy at half the sampling rate, or None.
+
+    Example:
+
+    >>> results = [r for r in keras_ssm.recipes.RESULTS if (r.task, r.layer) == ("lra-image", "s5")]
+    >>> results[0].model, results[0].accuracy
+    ('S5', 88.0)
     """
 
     task: str

@@ -142,7 +142,7 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
 
     >>> layer = keras_ssm.layers.S5(16)
     >>> layer.build((None, None, 3))
-    >>> keras_ssm.visualization.plot_time_scales(layer, sampling_rate=16000.0)
+    >>> figure = keras_ssm.visualization.plot_time_scales(layer, sampling_rate=16000.0)
     """
     figure, columns = panels("Time scales and frequencies of the modes", layers, ax)
     nyquist = 0.5 if sampling_rate is None else sampling_rate / 2

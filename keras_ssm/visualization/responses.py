@@ -159,7 +159,7 @@ def plot_frequency_response(
 
     >>> layer = keras_ssm.layers.S4D(16)
     >>> layer.build((None, None, 3))
-    >>> keras_ssm.visualization.plot_frequency_response(layer, sampling_rate=16000.0)
+    >>> figure = keras_ssm.visualization.plot_frequency_response(layer, sampling_rate=16000.0)
     """
     figure, columns = panels("Frequency response", layers, ax, height=5.5, heights=(3, 2))
     if channels is None:

@@ -24,8 +24,9 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Example:
 
-    >>> with keras_ssm.datasets.generators.folders.new_folder("data/mine") as folder:
-    ...     (folder / "notes.txt").write_text("whole")
+    >>> from keras_ssm.datasets.generators import folders
+    >>> with folders.new_folder("data/mine") as folder:
+    ...     characters = (folder / "notes.txt").write_text("whole")
     """
     path = pathlib.Path(path)
     _check_free(path)

