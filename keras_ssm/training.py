@@ -80,7 +80,8 @@ def train(
         batches = tasks.batches(data, "train", recipe, True, seed, devices)
         rows: list[runs.Row] = []
         if resume and (folder / runs.MODEL).exists():
-            model, rows = load_training(folder / runs.MODEL)
+            model, state = load_training(folder / runs.MODEL)
+            rows = state["history"]
         else:
             keras.utils.set_random_seed(seed)
             model = recipes.build_model(recipe)
@@ -103,7 +104,7 @@ def train(
                 # training goes on from is written last.
                 callbacks.BestCheckpoint(folder / runs.BEST, accuracies),
                 history,
-                TrainingCheckpoint(folder / runs.MODEL, lambda: history.rows),
+                TrainingCheckpoint(folder / runs.MODEL, lambda: {"history": history.rows}),
             ],
         )
     seconds = time.perf_counter() - start

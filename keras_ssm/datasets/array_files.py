@@ -134,8 +134,8 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         yield
     except (OSError, RuntimeError) as error:  # HDF5 has a RuntimeError for some of its own
         raise OSError(
-            f"prepared data cannot be written to {pathlib.Path(path).parent}, and nothing half-written is left "
-            f"({error}). If no room can be made there, a folder elsewhere with links to the "
+            f"prepared data cannot be written to {pathlib.Path(path).parent}, and nothing "
+            f"half-written is left ({error}). If no room can be made there, a folder elsewhere with links to the "
             "archives can be the data folder"
         ) from error
 
