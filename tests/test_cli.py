@@ -97,11 +97,13 @@ def test_the_backend_asked_for_comes_before_the_environment(monkeypatch):
 # Settings.
 
 
+# `training`: the command runs on the backends that train.
 def refused(capsys, *arguments):
     assert keras_ssm_cli.main([*map(str, arguments)]) == 2
     return one_line(capsys)
 
 
+@pytest.mark.training
 def test_wrong_settings_are_named(tmp_path, capsys):
     line = refused(capsys, "train", "letters", "--layer", "s5")
     assert "lra-listops" in line
@@ -120,6 +122,7 @@ def test_wrong_settings_are_named(tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.training
 def test_settings_are_changed_by_name():
     from keras_ssm import cli, recipes
 
@@ -130,6 +133,7 @@ def test_settings_are_changed_by_name():
     assert recipe == recipes.get("digits", "s5", "small")
 
 
+@pytest.mark.training
 def test_recipes_are_listed_beside_published_results(capsys):
     assert keras_ssm_cli.main(["recipes"]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines()]
@@ -137,6 +141,7 @@ def test_recipes_are_listed_beside_published_results(capsys):
     assert {"188,490", "62.15"} <= set(listops)
 
 
+@pytest.mark.training
 def test_data_are_described_or_their_place_is(tmp_path, capsys):
     assert keras_ssm_cli.main(["data", "digits"]) == 0
     assert "train       float32 1259x64x1" in capsys.readouterr().out
@@ -145,6 +150,7 @@ def test_data_are_described_or_their_place_is(tmp_path, capsys):
     assert "Received: task='digits'" in line
 
 
+@pytest.mark.training
 def test_only_jax_splits_batches_over_devices(backend, capsys):
     if backend == "jax":
         pytest.skip("JAX does")
