@@ -84,7 +84,7 @@ def prepared(
     Example:
 
     >>> keras_ssm.datasets.cache.prepared("/data", "listops", {"max_length": 2048}, "train")
-    PosixPath('/data/keras_ssm/listops-8fbd1d8c/train.h5')
+    PosixPath('/data/keras_ssm/listops-264ebf8d/train.h5')
     """
     digest = hashlib.sha256(_canonical(settings).encode()).hexdigest()[:8]
     return data_folder(data_dir) / "keras_ssm" / f"{name}-{digest}" / f"{split}.h5"

@@ -45,7 +45,7 @@ def count(texts: Sequence[str]) -> np.ndarray:
 
     Example:
 
-    >>> keras_ssm.datasets.characters.count(["see"])[ord("e")]
+    >>> int(keras_ssm.datasets.characters.count(["see"])[ord("e")])
     2
     """
     return np.bincount(_code_points(texts), minlength=_CODE_POINTS)
