@@ -8,13 +8,15 @@ BACKENDS = jax tensorflow torch numpy
 BIN = $(VENV)/bin
 DEMO = $(VENV)/installed-demo
 TEST = $(VENV)/installed-test
+DOCS = $(VENV)/installed-docs
 
-.PHONY: help demo test check clean
+.PHONY: help demo test check docs clean
 
 help:
 	@echo "make demo   train an S5 on handwritten digits (about a minute) into runs/demo"
 	@echo "make test   run the tests on every backend"
 	@echo "make check  lint, formatting and types"
+	@echo "make docs   build the site with the API reference into site"
 	@echo "make clean  remove $(VENV)"
 
 demo: $(DEMO)
@@ -28,6 +30,9 @@ check: $(TEST)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(DOCS)
+	$(BIN)/mkdocs build --strict
+
 clean:
 	rm -rf $(VENV)
 
@@ -39,6 +44,10 @@ $(DEMO): pyproject.toml | $(BIN)/python
 $(TEST): pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(TORCH)
 	$(BIN)/python -m pip install --quiet --editable ".[test]"
+	touch $@
+
+$(DOCS): pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable ".[docs]"
 	touch $@
 
 $(BIN)/python:

@@ -134,13 +134,14 @@ class SSMMonitor(keras.callbacks.Callback):
 
     Example:
 
-    >>> x = np.ones((4, 16, 2), "float32")
-    >>> model = keras.Sequential([keras.Input((None, 2)), keras_ssm.layers.S5(4)])
-    >>> model.compile("sgd", "mse")
-    >>> callbacks = [keras_ssm.callbacks.SSMMonitor(), keras.callbacks.CSVLogger("log.csv")]
-    >>> history = model.fit(x, x, verbose=0, callbacks=callbacks)
-    >>> history.history["s5/unstable"]
-    [0.0]
+    >>> inputs = keras.Input((None, 2))
+    >>> model = keras.Model(inputs, keras_ssm.layers.S5(4, name="s5")(inputs))
+    >>> monitor, logs = keras_ssm.callbacks.SSMMonitor(), {}
+    >>> monitor.set_model(model)  # as `model.fit(x, y, callbacks=[monitor])` does
+    >>> monitor.on_train_begin()
+    >>> monitor.on_epoch_end(0, logs)
+    >>> logs["s5/unstable"]
+    0.0
     """
 
     def __init__(self) -> None:

@@ -31,6 +31,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     Example:
 
+    >>> import keras_ssm_cli
     >>> from keras_ssm import cli
     >>> arguments = keras_ssm_cli.parser().parse_args(["data", "digits"])
     >>> cli.main(arguments)

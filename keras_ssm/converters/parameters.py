@@ -122,7 +122,7 @@ def official_rules(target: Any, minimal: bool = False) -> list[Rule]:
     >>> layer = keras_ssm.layers.S5(4)
     >>> layer.build((None, None, 3))
     >>> [rule.name for rule in keras_ssm.converters.official_rules(layer)]
-    ['Lambda_re', 'Lambda_im', 'B', 'C', 'D', 'log_step']
+    ['Lambda_re', 'Lambda_im', 'log_step', 'B', 'D', 'C']
     """
     if isinstance(target, SSMBlock):
         return _block_rules(target, minimal)

@@ -243,8 +243,8 @@ class FollowEpochs(keras.callbacks.Callback):
     >>> history = model.fit(
     ...     batches, epochs=5, initial_epoch=4, shuffle=False, verbose=0, callbacks=[follow]
     ... )
-    >>> batches.epoch
-    4
+    >>> batches.epoch  # the one that comes next
+    5
     """
 
     def __init__(self, batches: SequenceBatches) -> None:

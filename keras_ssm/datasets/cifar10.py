@@ -12,6 +12,8 @@ from keras_ssm.datasets import splits
 from keras_ssm.datasets.archives import missing
 from keras_ssm.datasets.sources import Arrays, Build, Source, prepare
 
+__all__ = ["CLASSES", "LENGTH", "MEAN", "SOURCE", "STD", "load_data"]
+
 Split = tuple[np.ndarray, np.ndarray]
 CLASSES = (
     "airplane",

@@ -87,10 +87,10 @@ class DSS(ChannelwiseSSM):
             (the kernels without scale add their input all the same), a negative
             number runs time backwards, and NaN spreads to all that follows.
         rate: factor on all step sizes of this call; None takes the layer's.
-        With `kernel="softmax"` the state has one number more, the time since
-        its start, and `length` must be given; a mode with Re Lambda > 0 streams
-        as a sum whose reading grows towards the end of `length`, and is held
-        beyond it.
+
+    With `kernel="softmax"` the state has one number more, the time since its
+    start, and `length` must be given; a mode with Re Lambda > 0 streams as a sum
+    whose reading grows towards the end of `length`, and is held beyond it.
 
     Input shape:
         (batch, length, features)

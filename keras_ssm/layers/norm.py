@@ -11,10 +11,8 @@ from keras_ssm.ops.complex import Tensor
 class UnmaskedBatchNormalization(keras.layers.BatchNormalization):
     """`keras.layers.BatchNormalization` whose statistics ignore the mask, as torch's and flax' do.
 
-    The mask is passed on to the layers that follow.
-
-    Args:
-        **kwargs: of `keras.layers.BatchNormalization`.
+    The mask is passed on to the layers that follow. Arguments are those of
+    `keras.layers.BatchNormalization`.
 
     Example:
 

@@ -90,8 +90,8 @@ def classifier(
     Example:
 
     >>> model = keras_ssm.models.classifier(10, (None, 1), layer="s4d", depth=2, width=16)
-    >>> tuple(model(np.ones((3, 64, 1), "float32")).shape)
-    (3, 10)
+    >>> model.input_shape, model.output_shape
+    ((None, None, 1), (None, 10))
     """
     check_choice("layer", layer, LAYERS)
     if not isinstance(depth, int) or depth <= 0:

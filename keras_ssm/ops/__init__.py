@@ -4,6 +4,7 @@ Nothing here knows a Keras layer. Complex numbers are pairs ``(re, im)`` of
 real tensors, since a complex dtype is not safe on every backend and precision.
 
 Letters
+
     B  batch                      H  channels (features) of the sequence
     L  length, index k            N, n  complex modes of one channel (DSS, S4D)
     C  output channels per input  P  complex modes of one S5 state

@@ -69,7 +69,7 @@ def draw(random: np.random.RandomState, roots: int, bounds: Bounds) -> list[Leve
     >>> bounds = trees.Bounds(3, 100, max_depth=3, max_args=4)
     >>> levels = trees.draw(np.random.RandomState(0), 100, bounds)
     >>> len(levels[0].tree)  # trees that were kept
-    27
+    28
     """
     levels = []
     tree = np.arange(roots)
