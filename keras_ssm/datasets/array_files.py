@@ -135,8 +135,8 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
     except (OSError, RuntimeError) as error:  # HDF5 has a RuntimeError for some of its own
         raise OSError(
             f"prepared data cannot be written to {pathlib.Path(path).parent}, and nothing "
-            f"half-written is left ({error}). If no room can be made there, a folder elsewhere with "
-            "links to the archives can be the data folder"
+            f"half-written is left ({error}). If no room can be made there, a folder elsewhere "
+            "with links to the archives can be the data folder"
         ) from error
 
 
