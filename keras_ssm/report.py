@@ -179,7 +179,7 @@ def _uses_softmax(layer: SSM) -> bool:
 
 
 def _before(config: dict[str, Any], model: keras.Model) -> dict[str, SSM]:
-    """The layers as the run's seed made them, if its settings are those of a classifier."""
+    """The layers as the seed of the run made them."""
     keras.utils.set_random_seed(config["seed"])
     return analysis.ssm_layers(recipes.build_model(config["recipe"], model.input_shape[1:]))
 

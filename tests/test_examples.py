@@ -60,7 +60,7 @@ def clothes(tmp_path):
 def test_sequential_images(clothes, capsys):
     example = load("sequential_images")
     sizes = {"depth": 1, "width": 4, "state_size": 4}
-    check_loss(example.main("fashion-mnist", True, str(clothes), 2, **sizes))
+    check_loss(example.main("fashion-mnist", True, str(clothes), 6, **sizes))
     # The pixels were permuted, the pictures are not.
     picture = capsys.readouterr().out.splitlines()[-15:-1]
     assert [len(row) for row in picture] == [4 * 28 + 3] * 14

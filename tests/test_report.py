@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_ssm_cli
-from keras_ssm import analysis, cli, report, runs
+from keras_ssm import analysis, cli, recipes, report, runs
 from keras_ssm.layers import DSS, S4D
 
 pytest.importorskip("matplotlib")
@@ -21,13 +21,12 @@ def command(*arguments):
 def run(tmp_path_factory):
     """A run whose training has not moved its weights."""
     folder = tmp_path_factory.mktemp("runs") / "run"
-    size = ["--depth", "1", "--width", "4", "--state-size", "4", "--seed", "3"]
-    arguments = keras_ssm_cli.parser().parse_args(["train", "digits", "--layer", "s5", *size])
-    config = cli.settings(arguments)
-    keras.utils.set_random_seed(config["training"]["seed"])
-    model = cli.build(config, (64, 64, 1))
-    runs.create(folder, config)
-    model.save(folder / runs.MODEL)
+    recipe = recipes.get("digits", "s5", "small")
+    recipe["model"].update(depth=1, width=4, state_size=4)
+    keras.utils.set_random_seed(3)
+    model = recipes.build_model(recipe)
+    runs.create(folder, {"recipe": recipe, "seed": 3})
+    model.save(folder / runs.BEST)
     return folder
 
 
@@ -48,7 +47,6 @@ def test_the_layer_before_training_is_that_of_the_seed(run):
     for path, layer in analysis.ssm_layers(model).items():
         for mine, theirs in zip(layer.weights, before[path].weights, strict=True):
             np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (mine, theirs)))
-    assert report._before({"model": config["model"]}, model) == {}
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +84,6 @@ def test_what_cannot_be_read_is_named(tmp_path, run, capsys):
     dense.save(tmp_path / "dense.keras")
     assert command("summary", tmp_path / "dense.keras") == 2
     assert "'dense_only', which has none" in capsys.readouterr().err
-    (tmp_path / "cut.keras").write_bytes((run / "model.keras").read_bytes()[:1000])
+    (tmp_path / "cut.keras").write_bytes((run / "best.keras").read_bytes()[:1000])
     assert command("summary", tmp_path / "cut.keras") == 2
     assert "cut.keras, found 1000 bytes" in capsys.readouterr().err

@@ -127,6 +127,7 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
     Example:
 
+    >>> import os
     >>> with keras_ssm.datasets.array_files.writing("data/train.h5"):
     ...     os.makedirs("data", exist_ok=True)
     """

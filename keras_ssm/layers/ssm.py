@@ -296,7 +296,7 @@ class SSM(keras.layers.Layer):
         >>> layer = keras_ssm.layers.S5(8)
         >>> layer.build((None, None, 3))
         >>> y, state = layer.advance(np.ones((2, 5, 3), "float32"), layer.get_initial_state(2))
-        >>> y.shape, state.shape
+        >>> tuple(y.shape), tuple(state.shape)
         ((2, 5, 3), (2, 8))
         """
         y, state = self._run(inputs, mask, state, None, None, True)

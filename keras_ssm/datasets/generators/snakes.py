@@ -52,8 +52,9 @@ def pair(
 
     Example:
 
+    >>> from keras_ssm.datasets.generators import paddles, pathfinder, snakes
     >>> geometry = paddles.geometry(pathfinder.SETTINGS[32], margin=1)
-    >>> (first, second), mask = pair(np.random.RandomState(0), geometry, 14)
+    >>> (first, second), mask = snakes.pair(np.random.RandomState(0), geometry, 14)
     >>> len(first.places), len(second.places)
     (14, 14)
     """
@@ -90,7 +91,10 @@ def distractor(
 
     Example:
 
-    >>> distractor(np.random.RandomState(0), geometry, mask, 4) is None
+    >>> from keras_ssm.datasets.generators import paddles, pathfinder, snakes
+    >>> geometry = paddles.geometry(pathfinder.SETTINGS[32], margin=1)
+    >>> _, mask = snakes.pair(np.random.RandomState(0), geometry, 14)
+    >>> snakes.distractor(np.random.RandomState(0), geometry, mask, 4) is None
     False
     """
     for _ in range(TRIALS):

@@ -170,6 +170,7 @@ def plan(word: str, variants: Sequence[str], count: int, seed: int) -> list[Clip
 
     Example:
 
+    >>> from keras_ssm.datasets.generators import speech
     >>> [clip.variant for clip in speech.plan("yes", ["f1", "m1"], 3, seed=0)]
     ['f1', 'm1', 'm1']
     """
@@ -212,6 +213,7 @@ def parts_of_variants(variants: Sequence[str], seed: int) -> dict[str, str]:
 
     Example:
 
+    >>> from keras_ssm.datasets.generators import speech
     >>> list(speech.parts_of_variants(["f1", "f2", "m1"], seed=0).values())
     ['validation', 'testing', 'train']
     """
