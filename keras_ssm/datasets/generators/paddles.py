@@ -111,7 +111,7 @@ def geometry(setting: Setting, margin: int) -> Geometry:
 
     >>> from keras_ssm.datasets.generators import paddles, pathfinder
     >>> paddles.geometry(pathfinder.SETTINGS[32], margin=1).images.shape
-    (376, 81)
+    (378, 81)
     """
     size, length = setting.size, setting.length
     # From a last pixel within the image: to the next pivot, an end and its margin.

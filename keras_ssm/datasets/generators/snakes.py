@@ -94,7 +94,7 @@ def distractor(
     >>> from keras_ssm.datasets.generators import paddles, pathfinder, snakes
     >>> geometry = paddles.geometry(pathfinder.SETTINGS[32], margin=1)
     >>> _, mask = snakes.pair(np.random.RandomState(0), geometry, 14)
-    >>> snakes.distractor(np.random.RandomState(0), geometry, mask, 4) is None
+    >>> snakes.distractor(np.random.RandomState(0), geometry, np.zeros_like(mask), 4) is None
     False
     """
     for _ in range(TRIALS):

@@ -172,7 +172,7 @@ def plan(word: str, variants: Sequence[str], count: int, seed: int) -> list[Clip
 
     >>> from keras_ssm.datasets.generators import speech
     >>> [clip.variant for clip in speech.plan("yes", ["f1", "m1"], 3, seed=0)]
-    ['f1', 'm1', 'm1']
+    ['f1', 'f1', 'f1']
     """
     # RandomState, not default_rng: NumPy promises its stream never changes.
     key = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "big")
@@ -215,7 +215,7 @@ def parts_of_variants(variants: Sequence[str], seed: int) -> dict[str, str]:
 
     >>> from keras_ssm.datasets.generators import speech
     >>> list(speech.parts_of_variants(["f1", "f2", "m1"], seed=0).values())
-    ['validation', 'testing', 'train']
+    ['train', 'testing', 'validation']
     """
     order = np.random.RandomState(seed).permutation(len(variants))
     held_out = max(1, round(HELD_OUT * len(variants)))
