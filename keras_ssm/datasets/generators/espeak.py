@@ -121,5 +121,5 @@ def _library() -> tuple[ctypes.CDLL, int, list[np.ndarray]]:
         return 0
 
     library.espeak_SetSynthCallback(keep)
-    library.keep = keep  # C holds no reference
+    library.keep = keep  # type: ignore[attr-defined]  # C holds no reference
     return library, rate, blocks
