@@ -114,12 +114,12 @@ def test_images_are_dark_with_thin_dashes_from_0_to_255(size, contour_length, co
         assert scene.image[distances > reach].max(initial=0) < 20
 
 
-def test_the_brightest_is_255():
-    # By the published contrasts that is a marker, but at 32 pixels most often a short contour.
+def test_what_is_brightest():
+    # By the published contrasts markers are the brightest, but at 32 pixels short contours are.
     for size, contour_length, count in ((32, 6, 40), (64, 6, 20), (256, 14, 5)):
         examples = scenes(size, contour_length, count)
         values = np.array([scene.image[tuple(scene.markers.T)] for scene in examples])
-        assert np.median(values) < 255 if size == 32 else np.all(values == 255)
+        assert np.all(values < 245) if size == 32 else np.all(values >= 245)
         assert values.min() > 200
 
 
