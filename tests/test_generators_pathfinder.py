@@ -114,6 +114,15 @@ def test_images_are_dark_with_thin_dashes_from_0_to_255(size, contour_length, co
         assert scene.image[distances > reach].max(initial=0) < 20
 
 
+def test_what_is_brightest():
+    # By the published contrasts markers are the brightest, but at 32 pixels short contours are.
+    for size, contour_length, count in ((32, 6, 40), (64, 6, 20), (256, 14, 5)):
+        examples = scenes(size, contour_length, count)
+        values = np.array([scene.image[tuple(scene.markers.T)] for scene in examples])
+        assert np.all(values < 245) if size == 32 else np.all(values >= 245)
+        assert values.min() > 200
+
+
 def test_labels_are_balanced_and_contours_do_not_know_them():
     examples = scenes(32, 6, 400)
     labels = np.array([scene.label for scene in examples])
@@ -164,6 +173,26 @@ def test_the_next_paddle_is_drawn_as_published():
         mean = count * weight / total
         assert abs(found.pop(end, 0) - mean) <= 4.5 * np.sqrt(mean) + 1e-9, end
     assert not found
+
+
+def test_a_paddle_does_not_jump_over_another():
+    from keras_ssm.datasets.generators import paddles, pathfinder, snakes
+
+    table = paddles.geometry(pathfinder.SETTINGS[64], margin=1)
+    forwards = int(np.flatnonzero(paddles.DEGREES == 0)[0])
+    middle = 32 + table.frame
+    place = middle * table.width + middle
+
+    def ends(mask):
+        rows = np.zeros(100, dtype=int)
+        arguments = np.full(100, place), np.full(100, forwards)
+        return snakes._next_end(np.random.RandomState(0), table, mask[None], rows, *arguments)
+
+    assert np.all(ends(table.border) >= 0)
+    # A wall one pixel thick: there is free space behind it.
+    wall = table.border.reshape(table.width, table.width).copy()
+    wall[:, middle + 2] = 1
+    assert np.all(ends(wall.reshape(-1)) == -1)
 
 
 @pytest.fixture(scope="module")
