@@ -65,7 +65,7 @@ def train(
     Epoch 1/30
     ...
     Test accuracy 0.9777 (351 of 359)
-    Trained 30 epochs in 54 s; the run is in runs/demo
+    Trained 30 epochs in ... s; the run is in runs/demo
     """
     folder = pathlib.Path(folder)
     config = {"recipe": recipe, "seed": seed, "backend": keras.backend.backend()}

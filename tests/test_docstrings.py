@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import inspect
+import pathlib
 import pkgutil
 import re
 import subprocess
@@ -150,6 +151,20 @@ def test_every_public_name_has_an_example():
     without = [name for name, value in names.items() if ">>> " not in (inspect.getdoc(value) or "")]
     assert not without
     assert {"layers.S5", "ops.scan.scan", "datasets.digits.load_data"} <= set(names)
+
+
+@pytest.mark.backend_free
+def test_every_public_name_is_in_the_reference():
+    root = pathlib.Path(__file__).parents[1]
+    pages = "".join(page.read_text("utf-8") for page in (root / "docs/reference").glob("*.md"))
+    shown = set(re.findall(r"^::: keras_ssm\.(\S+)$", pages, re.M))
+    missing = set(PUBLIC) - shown
+    for name, _ in public():
+        # A module of the same name hides it from the page of its package.
+        module, _, member = name.rpartition(".")
+        if (root / "keras_ssm" / module.replace(".", "/") / f"{member}.py").exists():
+            missing |= {f"{name}.{member}"} - shown
+    assert not missing
 
 
 @pytest.mark.backend_free

@@ -8,6 +8,8 @@ import griffe
 _EXAMPLE = re.compile(r"^Example:\n\n(?P<code>>>> .*?)(?=\n\n[A-Z]|\Z)", re.M | re.S)
 # Of Keras, and known to the parser under another name.
 _CALL = re.compile(r"^Call arguments:$", re.M)
+# A colon in the first line would end a type, which is in the annotation; a first one says so.
+_RETURNS = re.compile(r"^Returns:\n    (?=\S)", re.M)
 # Headings of plain text.
 _PLAIN = re.compile(
     r"^(?P<title>Input shape|Output shape|References):\n(?P<text>(?:    .*\n?|\n(?=    ))+)", re.M
@@ -27,6 +29,7 @@ def google_layout(text: str) -> str:
     """The same docstring in Google's layout."""
     text = _EXAMPLE.sub(lambda match: "Examples:\n" + _indented(match["code"]), text)
     text = _CALL.sub("Other Args: Call arguments", text)
+    text = _RETURNS.sub("Returns:\n    : ", text)
     return _PLAIN.sub(lambda match: f"**{match['title']}**\n\n{_unindented(match['text'])}\n", text)
 
 
