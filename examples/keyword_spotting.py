@@ -61,7 +61,7 @@ def main(
     # Data.
     if data_dir is None:
         data_dir = "runs/synthesised-speech"
-        if not pathlib.Path(data_dir).exists():
+        if not (pathlib.Path(data_dir) / "SpeechCommands").exists():
             print(f"Speaking {clips} times {len(WORDS)} words into {data_dir}")
             generators.speech.generate(data_dir, clips, WORDS)
     (x_train, y_train), (x_validation, y_validation), (x_test, y_test) = (

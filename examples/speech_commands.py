@@ -57,7 +57,7 @@ def main(
     # Data: whole numbers from files, scaled on their way into the model.
     if data_dir is None:
         data_dir = "runs/synthesised-speech"
-        if not pathlib.Path(data_dir).exists():
+        if not (pathlib.Path(data_dir) / "SpeechCommands").exists():
             print(f"Speaking {clips} times {len(WORDS)} words into {data_dir}")
             generators.speech.generate(data_dir, clips, WORDS)
     train, validation, test = speech_commands.load_data("sc10", data_dir=data_dir)
