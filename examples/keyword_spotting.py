@@ -31,8 +31,8 @@ def heard(audio: np.ndarray) -> np.ndarray:
 
     Of one chunk alone, so that nothing has to be kept between chunks.
     """
-    spectrum = np.abs(np.fft.rfft(audio * np.hanning(CHUNK)))
-    return (20 * np.log10(spectrum + 1) / 50).astype("float32")
+    spectrum = np.abs(np.fft.rfft(audio * np.hanning(CHUNK).astype("float32")))
+    return 20 * np.log10(spectrum + 1) / 50
 
 
 def build(depth: int, width: int, state_size: int) -> keras.Model:
@@ -51,6 +51,7 @@ def main(
     data_dir: str | None,
     epochs: int,
     clips: int = 200,
+    limit: int = 5_000,
     depth: int = 2,
     width: int = 64,
     state_size: int = 64,
@@ -61,12 +62,15 @@ def main(
     # Data.
     if data_dir is None:
         data_dir = "runs/synthesised-speech"
-        if not pathlib.Path(data_dir).exists():
+        if not (pathlib.Path(data_dir) / "SpeechCommands").exists():
             print(f"Speaking {clips} times {len(WORDS)} words into {data_dir}")
             generators.speech.generate(data_dir, clips, WORDS)
+    parts = speech_commands.load_data("sc10", data_dir=data_dir)
+    # The words lie one after the other: all of them, if not all of their clips.
+    steps = [-(-len(x) // limit) for x, _ in parts]
     (x_train, y_train), (x_validation, y_validation), (x_test, y_test) = (
-        (heard(x.reshape(len(x), -1, CHUNK)), y)
-        for x, y in speech_commands.load_data("sc10", data_dir=data_dir)
+        (heard(x[::step].reshape(-1, 50, CHUNK)), y[::step])
+        for (x, y), step in zip(parts, steps, strict=True)
     )
 
     model = build(depth, width, state_size)
@@ -93,7 +97,7 @@ def main(
     def listen(chunk: np.ndarray) -> np.ndarray:
         return keras.ops.convert_to_numpy(keras.ops.softmax(machine.step(heard(chunk))))[0]
 
-    audio = speech_commands.load_data("sc10", data_dir=data_dir)[2][0][0].reshape(-1, 1, CHUNK)
+    audio = parts[2][0][0].reshape(-1, 1, CHUNK)
     machine.reset(batch_size=1)
     listen(audio[0])  # compiles
     machine.reset(batch_size=1)
