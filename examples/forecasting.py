@@ -50,6 +50,7 @@ def main(
     horizon: int = 26,
     length: int = 3 * YEAR,
     held_out: int = 5 * YEAR,
+    batch_size: int = 32,
     depth: int = 2,
     width: int = 32,
     state_size: int = 16,
@@ -67,7 +68,9 @@ def main(
 
     model = build(horizon, depth, width, state_size)
     model.compile(adamw(learning_rate=2e-3, ssm_learning_rate=1e-3), "mean_absolute_error")
-    history = model.fit(*train, 32, epochs=epochs, validation_data=validation, verbose=2)
+    history = model.fit(
+        *train, batch_size, epochs=epochs, validation_data=validation, verbose=2
+    )
 
     # The whole record in one go, which is longer than any window. Seasonal naive: what was a year
     # before, or that and the change over the last year.

@@ -163,11 +163,11 @@ def test_only_jax_splits_batches_over_devices(backend, capsys):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A short training of the real command."""
+    """A short training of the real command, of a model small enough to compile everywhere."""
     import keras
 
     folder = tmp_path_factory.mktemp("runs") / "short"
-    arguments = ["train", "digits", "--layer", "s4d", "--set", f"epochs={EPOCHS}"]
+    arguments = ["train", "digits", "--layer", "s4d", "--set", f"epochs={EPOCHS}", *SIZES]
     backend = keras.backend.backend()
     assert keras_ssm_cli.main([*arguments, "--out", str(folder), "--backend", backend]) == 0
     return folder
@@ -180,12 +180,13 @@ def damaged(run, tmp_path):
 
 
 EPOCHS = 4
+SIZES = ["depth=1", "width=32", "state_size=32"]
 
 
 @pytest.mark.training
 def test_a_short_training_learns(run, backend):
     result = json.loads((run / "result.json").read_text())
-    assert result["test_accuracy"] == result["test_correct"] / result["test_count"] > 0.85
+    assert result["test_accuracy"] == result["test_correct"] / result["test_count"] > 0.6  # luck: 0.1
     config = json.loads((run / "config.json").read_text())
     assert config["recipe"]["training"] == {"epochs": EPOCHS, "batch_size": 32}
     assert (config["recipe"]["layer"], config["seed"]) == ("s4d", 0)

@@ -118,7 +118,8 @@ def test_keyword_spotting(words):
 
 def test_forecasting():
     pytest.importorskip("statsmodels", reason="the extra `examples` is not installed")
-    sizes = {"horizon": 4, "length": 20, "held_out": 1000, "depth": 1, "width": 4, "state_size": 2}
+    sizes = {"horizon": 4, "length": 20, "held_out": 1000, "batch_size": 100}
+    sizes.update(depth=1, width=4, state_size=2)
     results = load("forecasting").main(4, **sizes)
     check_loss(results)
     from statsmodels.datasets import co2

@@ -82,7 +82,7 @@ def generate(
 
     Example:
 
-    >>> keras_ssm.datasets.generators.pathfinder.generate("data", count=2000, size=64)
+    >>> keras_ssm.datasets.generators.pathfinder.generate("data", count=4, size=64)
     PosixPath('data/pathfinder64/curv_contour_length_14')
 
     References:
