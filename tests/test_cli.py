@@ -186,7 +186,8 @@ SIZES = ["depth=1", "width=32", "state_size=32"]
 @pytest.mark.training
 def test_a_short_training_learns(run, backend):
     result = json.loads((run / "result.json").read_text())
-    assert result["test_accuracy"] == result["test_correct"] / result["test_count"] > 0.6  # luck: 0.1
+    # By luck it would be 0.1.
+    assert result["test_accuracy"] == result["test_correct"] / result["test_count"] > 0.6
     config = json.loads((run / "config.json").read_text())
     assert config["recipe"]["training"] == {"epochs": EPOCHS, "batch_size": 32}
     assert (config["recipe"]["layer"], config["seed"]) == ("s4d", 0)

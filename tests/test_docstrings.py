@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 
 import keras
 import numpy as np
@@ -41,6 +42,7 @@ PUBLIC = (
     "datasets.retrieval",
     "datasets.speech_commands",
     "datasets.text",
+    "hub",
     "initializers",
     "layers",
     "models",
@@ -81,10 +83,12 @@ SKIPPED = {
 }
 # Modules of NumPy and files alone.
 _BACKEND_FREE = ("keras_ssm.datasets", "keras_ssm.ops.hippo", "keras_ssm.recipes.catalogue")
-# What the numpy backend cannot do, and the command refuses.
-_TRAINS = re.compile(r"\.(fit|train)\(|keras_ssm_cli\.main\(")
-# Frameworks and extras of their own.
-_LEFT_OUT = re.compile(r"keras_ssm\.(backend|hub)\b")
+# What the numpy backend cannot do, and the command refuses; keras-hub is for backends that train.
+_TRAINS = re.compile(r"\.(fit|train)\(|keras_ssm_cli\.main\(|\bhub\.")
+# Of frameworks that are not all there, and of an extra.
+_LEFT_OUT = re.compile(
+    r"keras_ssm\.(backend|hub)\b" if find_spec("keras_hub") is None else r"keras_ssm\.backend\b"
+)
 
 
 def modules():

@@ -4,8 +4,6 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_ssm.backend import trigonometry
-
 
 def project(
     a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False, transpose_b: bool = False
@@ -103,7 +101,7 @@ def convolve(u: tf.Tensor, kernel: tf.Tensor, n: Any) -> tf.Tensor:
 
 def cos_sin(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Cosine and sine."""
-    return trigonometry.cos_sin(x) if x.dtype == tf.float32 else (tf.cos(x), tf.sin(x))
+    return tf.cos(x), tf.sin(x)
 
 
 def at_most(x: tf.Tensor, bound: float) -> tf.Tensor:

@@ -32,12 +32,11 @@ class SSMAudioClassifier(Head, WholePreset, keras_hub.models.Task):
 
     Example:
 
-    >>> classifier = keras_ssm.hub.SSMAudioClassifier(
-    ...     keras_ssm.hub.SSMFeatureBackbone(1, depth=1, width=8, state_size=8),
+    >>> from keras_ssm import hub
+    >>> classifier = hub.SSMAudioClassifier(
+    ...     hub.SSMFeatureBackbone(1, depth=1, width=8, state_size=8),
     ...     num_classes=2,
-    ...     preprocessor=keras_ssm.hub.SSMAudioClassifierPreprocessor(
-    ...         keras_ssm.hub.SSMAudioConverter(max_samples=100)
-    ...     ),
+    ...     preprocessor=hub.SSMAudioClassifierPreprocessor(hub.SSMAudioConverter(100)),
     ... )
     >>> waves = np.random.default_rng(0).normal(size=(4, 80)).astype("float32")
     >>> history = classifier.fit(waves, np.array([0, 1, 0, 1]), verbose=0)

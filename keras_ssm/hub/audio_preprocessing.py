@@ -34,7 +34,8 @@ class SSMAudioConverter(keras_hub.layers.AudioConverter):
 
     Example:
 
-    >>> converter = keras_ssm.hub.SSMAudioConverter(max_samples=4)
+    >>> from keras_ssm import hub
+    >>> converter = hub.SSMAudioConverter(max_samples=4)
     >>> converter([[0.1, 0.2], [0.3, 0.2, 0.1, 0.0, 0.5]])["features"].shape
     (2, 4, 1)
     """
@@ -112,10 +113,11 @@ class SSMAudioClassifierPreprocessor(keras_hub.models.Preprocessor):
 
     Example:
 
-    >>> converter = keras_ssm.hub.SSMAudioConverter(max_samples=4)
-    >>> preprocessor = keras_ssm.hub.SSMAudioClassifierPreprocessor(converter)
+    >>> from keras_ssm import hub
+    >>> converter = hub.SSMAudioConverter(max_samples=4)
+    >>> preprocessor = hub.SSMAudioClassifierPreprocessor(converter)
     >>> x, y = preprocessor(np.ones((2, 3)), y=np.array([0, 1]))
-    >>> x["padding_mask"].sum()
+    >>> int(x["padding_mask"].sum())
     6
     """
 

@@ -114,9 +114,10 @@ class SSMBackbone(BlockBackbone):
 
     Example:
 
-    >>> backbone = keras_ssm.hub.SSMBackbone(256, depth=2, width=8, state_size=8)
+    >>> from keras_ssm import hub
+    >>> backbone = hub.SSMBackbone(256, depth=2, width=8, state_size=8)
     >>> ids = np.ones((2, 10), "int32")
-    >>> backbone({"token_ids": ids, "padding_mask": ids}).shape
+    >>> tuple(backbone({"token_ids": ids, "padding_mask": ids}).shape)
     (2, 10, 8)
     """
 
@@ -177,9 +178,10 @@ class SSMFeatureBackbone(BlockBackbone):
 
     Example:
 
-    >>> backbone = keras_ssm.hub.SSMFeatureBackbone(1, depth=2, width=8, state_size=8)
+    >>> from keras_ssm import hub
+    >>> backbone = hub.SSMFeatureBackbone(1, depth=2, width=8, state_size=8)
     >>> x = np.ones((2, 10, 1), "float32")
-    >>> backbone({"features": x, "padding_mask": x[..., 0]}).shape
+    >>> tuple(backbone({"features": x, "padding_mask": x[..., 0]}).shape)
     (2, 10, 8)
     """
 

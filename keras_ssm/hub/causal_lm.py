@@ -44,15 +44,15 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
 
     Example:
 
-    >>> lm = keras_ssm.hub.SSMCausalLM(
-    ...     keras_ssm.hub.SSMBackbone(256, depth=1, width=8, state_size=8),
-    ...     keras_ssm.hub.SSMCausalLMPreprocessor(
-    ...         keras_ssm.hub.SSMByteTokenizer(), sequence_length=32
-    ...     ),
+    >>> from keras_ssm import hub
+    >>> lm = hub.SSMCausalLM(
+    ...     hub.SSMBackbone(256, depth=1, width=8, state_size=8),
+    ...     hub.SSMCausalLMPreprocessor(hub.SSMByteTokenizer(), sequence_length=32),
     ... )
-    >>> history = lm.fit(["abababab", "babababa"], verbose=0)
     >>> lm.compile(sampler="greedy")
-    >>> lm.generate(["ab", "b"], max_length=8)
+    >>> texts = lm.generate(["ab", "b"], max_length=8)
+    >>> texts[0][:2], texts[1][:1]
+    ('ab', 'b')
     """
 
     backbone_cls = SSMBackbone

@@ -27,12 +27,11 @@ class SSMTextClassifier(Head, WholePreset, keras_hub.models.TextClassifier):
 
     Example:
 
-    >>> classifier = keras_ssm.hub.SSMTextClassifier(
-    ...     keras_ssm.hub.SSMBackbone(256, depth=1, width=8, state_size=8),
+    >>> from keras_ssm import hub
+    >>> classifier = hub.SSMTextClassifier(
+    ...     hub.SSMBackbone(256, depth=1, width=8, state_size=8),
     ...     num_classes=2,
-    ...     preprocessor=keras_ssm.hub.SSMTextClassifierPreprocessor(
-    ...         keras_ssm.hub.SSMByteTokenizer(), sequence_length=32
-    ...     ),
+    ...     preprocessor=hub.SSMTextClassifierPreprocessor(hub.SSMByteTokenizer(), 32),
     ... )
     >>> history = classifier.fit(["good", "bad"], np.array([1, 0]), verbose=0)
     >>> classifier.predict(["good", "bad", "not good"], verbose=0).shape

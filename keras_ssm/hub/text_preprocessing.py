@@ -22,7 +22,8 @@ class SSMByteTokenizer(keras_hub.tokenizers.ByteTokenizer):
 
     Example:
 
-    >>> tokenizer = keras_ssm.hub.SSMByteTokenizer()
+    >>> from keras_ssm import hub
+    >>> tokenizer = hub.SSMByteTokenizer()
     >>> tokenizer.detokenize(tokenizer("Ode"))
     'Ode'
     """
@@ -56,9 +57,10 @@ class SSMTextClassifierPreprocessor(keras_hub.models.TextClassifierPreprocessor)
 
     Example:
 
-    >>> tokenizer = keras_ssm.hub.SSMByteTokenizer()
-    >>> preprocessor = keras_ssm.hub.SSMTextClassifierPreprocessor(tokenizer, sequence_length=8)
-    >>> preprocessor(["Ode", "Elegy"])["token_ids"].shape
+    >>> from keras_ssm import hub
+    >>> tokenizer = hub.SSMByteTokenizer()
+    >>> preprocessor = hub.SSMTextClassifierPreprocessor(tokenizer, sequence_length=8)
+    >>> tuple(preprocessor(["Ode", "Elegy"])["token_ids"].shape)
     (2, 8)
     """
 
@@ -85,10 +87,11 @@ class SSMCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
 
     Example:
 
-    >>> tokenizer = keras_ssm.hub.SSMByteTokenizer()
-    >>> preprocessor = keras_ssm.hub.SSMCausalLMPreprocessor(tokenizer, sequence_length=8)
+    >>> from keras_ssm import hub
+    >>> tokenizer = hub.SSMByteTokenizer()
+    >>> preprocessor = hub.SSMCausalLMPreprocessor(tokenizer, sequence_length=8)
     >>> x, y, sample_weight = preprocessor(["Ode", "Elegy"])
-    >>> x["token_ids"].shape, y.shape
+    >>> tuple(x["token_ids"].shape), tuple(y.shape)
     ((2, 8), (2, 8))
     """
 

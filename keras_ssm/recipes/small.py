@@ -61,7 +61,7 @@ _TASKS: dict[str, dict[str, Any]] = {
         },
         "optimizer": _OPTIMIZER,
         "schedule": _SCHEDULE,
-        "training": {"epochs": 6, "batch_size": 20},
+        "training": {"epochs": 15, "batch_size": 10},
         "data": {
             "input_shape": [8000, 1], "rate": 2,
             "generate": {
