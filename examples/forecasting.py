@@ -68,9 +68,7 @@ def main(
 
     model = build(horizon, depth, width, state_size)
     model.compile(adamw(learning_rate=2e-3, ssm_learning_rate=1e-3), "mean_absolute_error")
-    history = model.fit(
-        *train, batch_size, epochs=epochs, validation_data=validation, verbose=2
-    )
+    history = model.fit(*train, batch_size, epochs=epochs, validation_data=validation, verbose=2)
 
     # The whole record in one go, which is longer than any window. Seasonal naive: what was a year
     # before, or that and the change over the last year.
