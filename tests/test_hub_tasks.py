@@ -81,7 +81,6 @@ def test_an_audio_classifier_learns_from_waveforms_of_one_length_and_of_several(
     np.testing.assert_allclose(model.predict(inputs, verbose=0), probabilities, atol=1e-5)
 
 
-@pytest.mark.skipif(BACKEND == "jax", reason="compiling it anew shows nothing that others do not")
 def test_a_language_model_learns_from_strings_and_goes_on_with_strings():
     model = language_model(vocabulary_size=256, preprocessor=byte_preprocessor(sequence_length=10))
     fit(model, ["abababab", "babab"])

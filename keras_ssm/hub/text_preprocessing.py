@@ -67,6 +67,9 @@ class SSMTextClassifierPreprocessor(keras_hub.models.TextClassifierPreprocessor)
     backbone_cls = SSMBackbone
     tokenizer_cls = SSMByteTokenizer
 
+    def __init__(self, tokenizer: Any, sequence_length: int = 512, **kwargs: Any) -> None:
+        super().__init__(tokenizer, sequence_length, **kwargs)
+
     def call(self, x: Any, y: Any = None, sample_weight: Any = None) -> Any:
         output = super().call(x, y=y, sample_weight=sample_weight)
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(output)
