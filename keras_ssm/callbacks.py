@@ -65,7 +65,10 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class BestCheckpoint(Checkpoint):
-    """A `Checkpoint` that is written only when a metric is better than ever before.
+    """A `Checkpoint` that is written only when a metric is as good as it ever was, or better.
+
+    Of epochs that are equally good the last one counts: small validation parts
+    have many of them, and rates that fall leave the later weights quieter.
 
     Args:
         path: of the checkpoint; ends in `.keras`.
@@ -105,7 +108,7 @@ class BestCheckpoint(Checkpoint):
                 f"expected the metric {self.monitor!r} at the end of an epoch. "
                 f"Received: logs with {sorted(logs)}"
             )
-        if logs[self.monitor] > self.best:
+        if logs[self.monitor] >= self.best:
             super().on_epoch_end(epoch, logs)
             self.best = logs[self.monitor]
 
