@@ -130,3 +130,18 @@ def test_training_batches_are_shuffled_whole_and_scaled():
     test = tasks.batches(data, "test", recipe)
     np.testing.assert_array_equal(np.concatenate([y for _, y in test]), np.arange(101))
     np.testing.assert_allclose(np.concatenate([x for x, _ in test])[..., 0], x / 255.0, rtol=1e-6)
+
+
+def test_the_last_of_equally_good_epochs_is_kept(tmp_path):
+    import keras
+
+    from keras_ssm.callbacks import BestCheckpoint
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, use_bias=False)])
+    best = BestCheckpoint(tmp_path / "best.keras", history=[0.25])
+    best.set_model(model)
+    for epoch, accuracy in enumerate([0.0, 0.5, 0.5, 0.25]):
+        model.set_weights([np.full((2, 1), epoch)])
+        best.on_epoch_end(epoch, {"val_accuracy": accuracy})
+    kept = keras.saving.load_model(tmp_path / "best.keras").get_weights()
+    np.testing.assert_array_equal(kept[0], np.full((2, 1), 2))
