@@ -161,10 +161,16 @@ def parser() -> argparse.ArgumentParser:
         "data", parents=[backend, data, scale], help="prepare the data of a task and describe them"
     )
     prepare.add_argument("task", metavar="TASK", help="name of a task (see `keras-ssm recipes`)")
-    prepare.add_argument(
+    first = prepare.add_mutually_exclusive_group()
+    first.add_argument(
         "--generate",
         action="store_true",
         help="make the data first: ListOps, Pathfinder, synthesised speech",
+    )
+    first.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch the official archive first, 80 MB to 8 GB, and unpack it",
     )
 
     commands.add_parser(

@@ -179,7 +179,7 @@ def _value(text: str) -> Any:
 
 
 def data(arguments: argparse.Namespace) -> None:
-    """Prepare the data of a task, or make them, and say what they are.
+    """Prepare the data of a task, perhaps made or fetched first, and say what they are.
 
     Args:
         arguments: of `keras-ssm data`.
@@ -191,6 +191,8 @@ def data(arguments: argparse.Namespace) -> None:
     recipe, _ = chosen(arguments.task, (layers or ["s5"])[0], arguments.scale, None)
     if arguments.generate:
         print(f"Made {tasks.generate(recipe, arguments.data_dir)}")
+    if arguments.download:
+        print(f"Unpacked {tasks.download(recipe, arguments.data_dir)}")
     parts = tasks.load(recipe, arguments.data_dir)
     for name in ("train", "validation", "test"):
         x, y, *lengths = getattr(parts, name)

@@ -179,6 +179,46 @@ def generate(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathl
     return _GENERATORS[task](_folder(recipe, data_dir), **settings)
 
 
+def download(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathlib.Path:
+    """Fetch the official archive of a task, if need be, and unpack it, where `load` finds it.
+
+    Only on demand, since archives have up to 8 GB; the files of MNIST and
+    Fashion-MNIST are small, and `load` fetches them by itself.
+
+    Args:
+        recipe: of a task with an archive, at its full scale where data of the
+            small one are made.
+        data_dir: see `keras_ssm.datasets.cache.data_folder`.
+
+    Returns:
+        The folder of the data.
+
+    Raises:
+        ValueError: for a task without an archive, or a wrong checksum.
+        OSError: if the address cannot be reached.
+
+    Example:
+
+    >>> from keras_ssm import tasks
+    >>> recipe = keras_ssm.recipes.get("digits", "s5", "small")
+    >>> tasks.download(recipe)
+    Traceback (most recent call last):
+    ...
+    ValueError: expected a task with an archive: lra-listops, ... Received: task='digits'
+    """
+    task = recipe["task"]
+    if task not in _SOURCES:
+        raise ValueError(
+            f"expected a task with an archive: {', '.join(_SOURCES)}. Received: task={task!r}"
+        )
+    if "generate" in recipe["data"]:
+        raise ValueError(
+            "expected a recipe of the official data. Received: the small scale of "
+            f"{task}, whose data are made (--generate)"
+        )
+    return _SOURCES[task].download(data_dir)
+
+
 def _folder(recipe: Recipe, data_dir: str | os.PathLike | None) -> pathlib.Path:
     """The data folder, or one inside it where the recipe's data are not the official ones."""
     made = recipe["data"].get("generate")
@@ -216,6 +256,18 @@ _LOADERS: dict[str, Callable[[dict[str, Any], pathlib.Path], Parts]] = {
     "smnist": lambda settings, folder: _mnist(settings, folder, None),
     "psmnist": lambda settings, folder: _mnist(settings, folder, "bit_reversal"),
     "fashion-mnist": lambda settings, folder: datasets.fashion_mnist.load_data(data_dir=folder),
+}
+
+_SOURCES = {
+    "lra-listops": datasets.listops.SOURCE,
+    "lra-text": datasets.text.SOURCE,
+    "lra-retrieval": datasets.retrieval.SOURCE,
+    "lra-image": datasets.cifar10.SOURCE,
+    "scifar": datasets.cifar10.SOURCE,
+    "lra-pathfinder": datasets.pathfinder.source(32),
+    "lra-pathx": datasets.pathfinder.source(128),
+    "sc10": datasets.speech_commands.SOURCE,
+    "sc35": datasets.speech_commands.SOURCE,
 }
 
 _GENERATORS: dict[str, Callable[..., pathlib.Path]] = {

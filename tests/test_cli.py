@@ -146,8 +146,10 @@ def test_data_are_described_or_their_place_is(tmp_path, capsys):
     assert keras_ssm_cli.main(["data", "digits"]) == 0
     assert "train       float32 1259x64x1" in capsys.readouterr().out
     assert "listops-1000" in refused(capsys, "data", "lra-listops", "--data-dir", tmp_path)
-    line = refused(capsys, "data", "digits", "--generate")
-    assert "Received: task='digits'" in line
+    for option in ("--generate", "--download"):
+        assert "Received: task='digits'" in refused(capsys, "data", "digits", option)
+    small = ("data", "sc10", "--scale", "small", "--download")
+    assert "whose data are made" in refused(capsys, *small)
 
 
 @pytest.mark.training

@@ -117,6 +117,26 @@ def test_listops_from_the_archive_alone(tmp_path, monkeypatch):
         listops.load_data(100)
 
 
+def test_a_task_fetches_its_archive_on_demand_and_unpacks_it(tmp_path, monkeypatch):
+    import dataclasses
+
+    from keras_ssm import recipes, tasks
+    from keras_ssm.datasets import listops
+
+    files = listops_files()
+    (tmp_path / "server").mkdir()
+    pack(tmp_path / "server" / "lra_release.gz", under(INNER, files))
+    url = (tmp_path / "server" / "lra_release.gz").as_uri()
+    there = dataclasses.replace(listops.SOURCE, url=url)
+    monkeypatch.setitem(tasks._SOURCES, "lra-listops", there)
+    recipe, data = recipes.get("lra-listops", "s5"), tmp_path / "data"
+    folder = tasks.download(recipe, data)
+    check_listops(listops.load_data(200, data), files, 200)
+    # Once only.
+    (tmp_path / "server" / "lra_release.gz").unlink()
+    assert tasks.download(recipe, data) == folder
+
+
 def test_the_numbers_of_the_tokens_are_part_of_what_a_saved_model_means(tmp_path):
     from keras_ssm.datasets import listops
 
