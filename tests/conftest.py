@@ -48,6 +48,19 @@ def backend(request):
 
 
 @pytest.fixture
+def step_by_step(backend):
+    """TensorFlow without graphs: it would compile for minutes what is small here."""
+    if backend != "tensorflow":
+        yield
+        return
+    import tensorflow as tf
+
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+@pytest.fixture
 def float32_afterwards():
     """For tests that set a dtype policy for everything."""
     import keras

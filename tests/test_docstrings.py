@@ -117,6 +117,7 @@ def cases():
         yield pytest.param(name, marks=marks, id=name.removeprefix("keras_ssm."))
 
 
+@pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("name", cases())
 def test_example(name, tmp_path, monkeypatch):
     if name.removeprefix("keras_ssm.") in SKIPPED:

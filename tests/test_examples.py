@@ -9,22 +9,9 @@ import wave
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.training
+pytestmark = [pytest.mark.training, pytest.mark.usefixtures("step_by_step")]
 FOLDER = pathlib.Path(__file__).parents[1] / "examples"
 RATE = 16000
-
-
-@pytest.fixture(autouse=True)
-def eager(backend):
-    """TensorFlow step by step: it would compile for minutes what is small here."""
-    if backend != "tensorflow":
-        yield
-        return
-    import tensorflow as tf
-
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
 
 
 def load(name):
