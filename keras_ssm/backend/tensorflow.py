@@ -100,7 +100,7 @@ def convolve(u: tf.Tensor, kernel: tf.Tensor, n: Any) -> tf.Tensor:
 
 
 def cos_sin(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cosine and sine."""
+    """Cosine and sine, as exact as polynomials and faster except for large tables under XLA."""
     return tf.cos(x), tf.sin(x)
 
 
