@@ -20,7 +20,7 @@ help:
 	@echo "make clean  remove $(VENV)"
 
 demo: $(DEMO)
-	$(BIN)/keras-ssm train digits --layer s5 --backend jax --out runs/demo --overwrite
+	$(BIN)/keras-ssm train digits --layer s5 --backend jax --set epochs=24 --out runs/demo --overwrite
 
 test: $(TEST)
 	$(BIN)/pytest -p no:cacheprovider --dist=each $(foreach name,$(BACKENDS),--tx popen//env:KERAS_BACKEND=$(name))
