@@ -1,4 +1,4 @@
-"""Every case of the benchmarks by its name: our layers, their peers, and their ceilings.
+"""Every case of the benchmarks by its name: our layers and their pieces, peers, ceilings.
 
 A shape is (B, H, N, L): batch, features, state, length. Of one N,
 - S4D has `state_size` N, stored as N/2 conjugate pairs for each feature;
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 from catalogue import Shape
+import pieces
 from peers import ceilings, keras_layers, weights
 
 import keras_ssm
@@ -112,6 +113,14 @@ def _dense(shape: Shape) -> Case:
     return _plain(ceilings.dense, matrices, shape.B, shape.L, shape.H)
 
 
+def _piece(make: Callable[[Shape], pieces.Piece]) -> Callable[[Shape], Case]:
+    def case(shape: Shape) -> Case:
+        piece = make(shape)
+        return _plain(piece.function, piece.arrays, *piece.size)
+
+    return case
+
+
 _CASES: dict[str, Callable[[Shape], Case]] = {
     "s4d": _ours(lambda shape: keras_ssm.layers.S4D(shape.N)),
     "s4d-chunk": _ours(lambda shape: keras_ssm.layers.S4D(shape.N, method="chunk")),
@@ -128,4 +137,9 @@ _CASES: dict[str, Callable[[Shape], Case]] = {
     "attention": _keras(keras_layers.attention),
     "ceiling-fft": _fft,
     "ceiling-dense": _dense,
+    "s4d-kernel": _piece(pieces.s4d_kernel),
+    "s4d-convolution": _piece(pieces.s4d_convolution),
+    "s5-layout": _piece(pieces.s5_layout),
+    "s5-projections": _piece(pieces.s5_projections),
+    "s5-scan": _piece(pieces.s5_scan),
 }

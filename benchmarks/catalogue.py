@@ -7,6 +7,8 @@ BACKENDS = ("jax", "tensorflow", "torch")
 OURS = ("s4d", "s4d-chunk", "dss", "dss-softmax", "s5", "s5-time-steps")
 PEERS = ("s4d-textbook", "s5-textbook", "s5-pytorch", "gru", "lstm", "conv", "attention")
 CEILINGS = ("ceiling-fft", "ceiling-dense")
+# What ours are made of, each on its own: where the time of a layer goes.
+PIECES = ("s4d-kernel", "s4d-convolution", "s5-layout", "s5-projections", "s5-scan")
 CASES = (*OURS, *PEERS, *CEILINGS)
 STEPS = ("s5", "s4d", "dss", "gru-cell", "lstm-cell")
 _ONLY_ON = {"s5-textbook": ("jax", "torch"), "s5-pytorch": ("torch",)}
@@ -38,6 +40,7 @@ def parse_shape(text: str) -> Shape:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The options `--backends` and `--cases`; all of them by default."""
+    """The options `--backends` and `--cases`; by default all of them but the pieces."""
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=CASES, metavar="CASE")
+    names = (*CASES, *PIECES)
+    parser.add_argument("--cases", nargs="+", choices=names, default=CASES, metavar="CASE")

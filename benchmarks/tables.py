@@ -21,6 +21,7 @@ RATIOS = (
     ("dss-softmax", "ceiling-fft"),
     ("s5", "ceiling-dense"),
     ("s5-time-steps", "s5"),
+    *((piece, piece.partition("-")[0]) for piece in catalogue.PIECES),
 )
 Key = tuple[str, str, catalogue.Shape]
 
@@ -165,7 +166,7 @@ def steps(records: list[dict[str, Any]]) -> str:
 def layers(results: Results, shape: catalogue.Shape) -> str:
     """Times and memory of all cases at one shape, and why a case has none."""
     rows = []
-    for case in catalogue.CASES:
+    for case in (*catalogue.CASES, *catalogue.PIECES):
         for backend in backends(results):
             result = results.get((backend, case, shape))
             if isinstance(result, dict):
