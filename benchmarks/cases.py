@@ -139,7 +139,6 @@ _CASES: dict[str, Callable[[Shape], Case]] = {
     "ceiling-dense": _dense,
     "s4d-kernel": _piece(pieces.s4d_kernel),
     "s4d-convolution": _piece(pieces.s4d_convolution),
-    "s5-layout": _piece(pieces.s5_layout),
     "s5-projections": _piece(pieces.s5_projections),
     "s5-scan": _piece(pieces.s5_scan),
 }

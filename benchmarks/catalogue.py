@@ -8,7 +8,7 @@ OURS = ("s4d", "s4d-chunk", "dss", "dss-softmax", "s5", "s5-time-steps")
 PEERS = ("s4d-textbook", "s5-textbook", "s5-pytorch", "gru", "lstm", "conv", "attention")
 CEILINGS = ("ceiling-fft", "ceiling-dense")
 # What ours are made of, each on its own: where the time of a layer goes.
-PIECES = ("s4d-kernel", "s4d-convolution", "s5-layout", "s5-projections", "s5-scan")
+PIECES = ("s4d-kernel", "s4d-convolution", "s5-projections", "s5-scan")
 CASES = (*OURS, *PEERS, *CEILINGS)
 STEPS = ("s5", "s4d", "dss", "gru-cell", "lstm-cell")
 _ONLY_ON = {"s5-textbook": ("jax", "torch"), "s5-pytorch": ("torch",)}

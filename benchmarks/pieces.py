@@ -50,25 +50,17 @@ def s4d_convolution(shape: Shape) -> Piece:
     )
 
 
-def s5_layout(shape: Shape) -> Piece:
-    """From time to chunks and back."""
-    return Piece(
-        lambda values, u: scan.from_chunks(scan.to_chunks(u), shape.L),
-        [],
-        (shape.B, shape.L, shape.H),
-    )
-
-
 def s5_projections(shape: Shape) -> Piece:
-    """Into the states and out of them, in chunks, without the recurrence between."""
+    """Into the states and out of them, in chunks of time and back, without the recurrence."""
     B_re, B_im, C_re, C_im = (
         np.random.default_rng(3).normal(size=(4, shape.N, shape.H)).astype("float32")
     )
-    return Piece(
-        lambda values, u: s5._read_chunks(s5._project(tuple(values[:2]), u), tuple(values[2:])),
-        [B_re, B_im, C_re.T, C_im.T],
-        (scan.CHUNK, shape.B, shape.L // scan.CHUNK, shape.H),
-    )
+
+    def project(values: Any, u: Any) -> Any:
+        Bu = s5._project(tuple(values[:2]), scan.to_chunks(u))
+        return scan.from_chunks(s5._read_chunks(Bu, tuple(values[2:])), shape.L)
+
+    return Piece(project, [B_re, B_im, C_re.T, C_im.T], (shape.B, shape.L, shape.H))
 
 
 def s5_scan(shape: Shape) -> Piece:
