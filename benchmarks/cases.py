@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
-from catalogue import Shape
 import pieces
+from catalogue import Shape
 from peers import ceilings, keras_layers, weights
 
 import keras_ssm
