@@ -330,7 +330,9 @@ def _project(B: Pair, u: Tensor) -> Tensor:
 def _read_chunks(x: Tensor, C: Pair) -> Tensor:
     """Re(C x) as (Q, B, M, H) for states in the layout of the scan and C (H, P)."""
     P, _, Q, batch, M = ops.shape(x)
-    matrix = ops.reshape(ops.stack([ops.transpose(C[0]), -ops.transpose(C[1])], axis=1), (2 * P, -1))
+    # Modes first, as the gradient reads it: XLA is slow where both factors are transposed.
+    parts = [ops.transpose(C[0]), -ops.transpose(C[1])]
+    matrix = ops.reshape(ops.stack(parts, axis=1), (2 * P, -1))
     y = project(ops.reshape(x, (2 * P, -1)), matrix, transpose_a=True)
     return ops.reshape(y, (Q, batch, M, C[0].shape[0]))
 
