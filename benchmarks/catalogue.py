@@ -10,6 +10,7 @@ CEILINGS = ("ceiling-fft", "ceiling-dense")
 # What ours are made of, each on its own: where the time of a layer goes.
 PIECES = ("s4d-kernel", "s4d-convolution", "s5-projections", "s5-scan")
 CASES = (*OURS, *PEERS, *CEILINGS)
+NAMES = (*CASES, *PIECES)
 STEPS = ("s5", "s4d", "dss", "gru-cell", "lstm-cell")
 _ONLY_ON = {"s5-textbook": ("jax", "torch"), "s5-pytorch": ("torch",)}
 
@@ -42,5 +43,4 @@ def parse_shape(text: str) -> Shape:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options `--backends` and `--cases`; by default all of them but the pieces."""
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
-    names = (*CASES, *PIECES)
-    parser.add_argument("--cases", nargs="+", choices=names, default=CASES, metavar="CASE")
+    parser.add_argument("--cases", nargs="+", choices=NAMES, default=CASES, metavar="CASE")

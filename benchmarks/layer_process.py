@@ -42,7 +42,7 @@ def _mode(call: Any, baseline: float, repeats: int, budget: float) -> dict[str, 
 def main() -> None:
     """Read the case from the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("case", choices=(*catalogue.CASES, *catalogue.PIECES))
+    parser.add_argument("case", choices=catalogue.NAMES)
     parser.add_argument("sizes", type=int, nargs=4, metavar="SIZE", help="B H N L")
     parser.add_argument("repeats", type=int)
     parser.add_argument("limit", type=float, help="seconds for a call")

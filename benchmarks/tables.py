@@ -166,7 +166,7 @@ def steps(records: list[dict[str, Any]]) -> str:
 def layers(results: Results, shape: catalogue.Shape) -> str:
     """Times and memory of all cases at one shape, and why a case has none."""
     rows = []
-    for case in (*catalogue.CASES, *catalogue.PIECES):
+    for case in catalogue.NAMES:
         for backend in backends(results):
             result = results.get((backend, case, shape))
             if isinstance(result, dict):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_ssm import recipes
+from keras_ssm import analysis, recipes
 from keras_ssm.recipes.published import PARAMETERS
 
 pytestmark = pytest.mark.backend_free
@@ -189,6 +189,13 @@ def test_small_rates_rise_for_one_epoch_and_fall_to_the_end():
     recipe["training"]["epochs"] = 1
     share = schedule_of(recipe, steps_per_epoch=40)
     np.testing.assert_allclose([share(0), share(20), share(40)], [0, 1, 0], atol=1e-6)
+
+
+@pytest.mark.parametrize("task", sorted({name[0] for name in NAMES if name[2] == "small"}))
+def test_small_layers_store_as_many_modes_as_each_other(task):
+    models = [built(task, layer, "small") for layer in ("dss", "s4d", "s5")]
+    stored = {layer.modes for model in models for layer in analysis.ssm_layers(model).values()}
+    assert len(stored) == 1
 
 
 def test_s5_rates_are_zero_for_as_long_as_they_rose():
