@@ -36,13 +36,14 @@ def test_products_keep_float32_where_factors_are_rounded_to_tf32(monkeypatch):
 
     exact = tf.matmul
 
-    def in_tf32(a, b):
+    def in_tf32(a, b, transpose_a=False):
         rounded = [tf.bitcast(tf.bitcast(x, tf.int32) + (1 << 12), tf.float32) for x in (a, b)]
         return exact(
             *(
                 tf.bitcast(tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), -(1 << 13)), tf.float32)
                 for x in rounded
-            )
+            ),
+            transpose_a,
         )
 
     a, b = np.random.default_rng(0).standard_normal((2, 64, 64)).astype("float32")

@@ -55,13 +55,13 @@ def test_weighted_sum_equals_the_state_of_the_loop(length):
 
 def in_chunks(b):
     """A pair of (B, L, P) in the layout of the scan."""
-    parts = [ops.transpose(scan.to_chunks(z), (3, 0, 1, 2)) for z in b]
+    parts = [ops.transpose(scan.to_chunks(z), (3, 2, 0, 1)) for z in b]
     return ops.stack(parts, axis=1)
 
 
 def in_time(x, length):
     """Back to a pair of (B, L, P)."""
-    return [scan.from_chunks(ops.transpose(x[:, k], (1, 2, 3, 0)), length) for k in (0, 1)]
+    return [scan.from_chunks(ops.transpose(x[:, k], (2, 3, 1, 0)), length) for k in (0, 1)]
 
 
 def block_scan(log_lam, b, x0=None, reverse=False):

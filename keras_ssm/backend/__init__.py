@@ -24,6 +24,8 @@ inner_product = _module.inner_product
 lagged_inner_product = _module.lagged_inner_product
 matmul = _module.matmul
 project = _module.project
+project_in = _module.project_in
+project_out = _module.project_out
 
 __all__ = [
     "accumulate",
@@ -37,4 +39,6 @@ __all__ = [
     "lagged_inner_product",
     "matmul",
     "project",
+    "project_in",
+    "project_out",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from keras_ssm.backend import trigonometry
+from keras_ssm.backend import projections, trigonometry
 
 # So few that XLA's routine of the CPU, 16 ns a number (see `trigonometry`), costs nothing.
 _FEW = 4096
@@ -19,9 +19,19 @@ def project(
     return jnp.matmul(a.mT if transpose_a else a, b.mT if transpose_b else b)
 
 
-def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+def project_in(u: jax.Array, matrix: jax.Array) -> jax.Array:
+    """u (B, M, Q, H) by (F, H): (F, Q, B, M)."""
+    return projections.project_in(project, u, matrix)
+
+
+def project_out(x: jax.Array, matrix: jax.Array) -> jax.Array:
+    """x (F, Q, B, M) by (F, H): (B, M, Q, H)."""
+    return projections.project_out(project, x, matrix)
+
+
+def matmul(a: jax.Array, b: jax.Array, transpose_a: bool = False) -> jax.Array:
     """Product in full float32: powers and carries do not survive TF32 or bfloat16 rounding."""
-    return jnp.matmul(a, b, precision="highest")
+    return jnp.matmul(a.mT if transpose_a else a, b, precision="highest")
 
 
 def accumulate(start: jax.Array, *products: tuple[jax.Array, jax.Array]) -> jax.Array:

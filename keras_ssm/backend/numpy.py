@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from keras_ssm.backend import projections
+
 
 def project(
     a: np.ndarray, b: np.ndarray, transpose_a: bool = False, transpose_b: bool = False
@@ -12,9 +14,19 @@ def project(
     return np.matmul(a.T if transpose_a else a, b.T if transpose_b else b)
 
 
-def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def project_in(u: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """u (B, M, Q, H) by (F, H): (F, Q, B, M)."""
+    return projections.project_in(project, u, matrix)
+
+
+def project_out(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """x (F, Q, B, M) by (F, H): (B, M, Q, H)."""
+    return projections.project_out(project, x, matrix)
+
+
+def matmul(a: np.ndarray, b: np.ndarray, transpose_a: bool = False) -> np.ndarray:
     """Product in the precision of the inputs."""
-    return np.matmul(a, b)
+    return np.matmul(np.swapaxes(a, -1, -2) if transpose_a else a, b)
 
 
 def accumulate(start: np.ndarray, *products: tuple[np.ndarray, np.ndarray]) -> np.ndarray:

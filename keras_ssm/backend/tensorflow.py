@@ -4,6 +4,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_ssm.backend import projections
+
 
 def project(
     a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False, transpose_b: bool = False
@@ -15,16 +17,28 @@ def project(
     return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
-def matmul(a: tf.Tensor, b: tf.Tensor) -> tf.Tensor:
+def project_in(u: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """u (B, M, Q, H) by (F, H): (F, Q, B, M)."""
+    return projections.project_in(project, u, matrix)
+
+
+def project_out(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
+    """x (F, Q, B, M) by (F, H): (B, M, Q, H)."""
+    return projections.project_out(project, x, matrix)
+
+
+def matmul(a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False) -> tf.Tensor:
     """Product in full float32: powers and carries do not survive TF32 rounding.
 
     TensorFlow has no precision argument. Where it would round float32 to the 10
     bits of TF32, both factors are split into parts that it does not round.
     """
     if a.dtype != tf.float32 or not rounds_to_tf32():
-        return tf.matmul(a, b)
+        return tf.matmul(a, b, transpose_a)
     (a, a_rest), (b, b_rest) = split(a), split(b)
-    return tf.matmul(a, b) + (tf.matmul(a, b_rest) + tf.matmul(a_rest, b))
+    return tf.matmul(a, b, transpose_a) + (
+        tf.matmul(a, b_rest, transpose_a) + tf.matmul(a_rest, b, transpose_a)
+    )
 
 
 def rounds_to_tf32() -> bool:

