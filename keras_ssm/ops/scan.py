@@ -11,18 +11,19 @@ between it and the features (B, M, Q, H) are `project_in` and `project_out` of
 the backend.
 """
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 from keras import ops
 
 from keras_ssm.backend import accumulate, fused, inner_product, lagged_inner_product, matmul
-from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply, scale
+from keras_ssm.ops.complex import Pair, Tensor, exp, expm1, multiples, multiply
 
 __all__ = ["from_chunks", "scan", "to_chunks"]
 
 CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
-_UNKNOWN_LENGTH_LEVELS = 4
+_UNKNOWN_LENGTH_LEVELS = 5
 
 
 @fused()
@@ -51,7 +52,9 @@ def from_chunks(y: Tensor, length: Tensor) -> Tensor:
     (2, 20, 3)
     """
     B, M, Q, H = ops.shape(y)
-    return ops.reshape(y, (B, M * Q, H))[:, :length]
+    y = ops.reshape(y, (B, M * Q, H))
+    # Even a slice of all, TensorFlow copies, and its gradient again.
+    return y if isinstance(length, int) and length == M * Q else y[:, :length]
 
 
 @fused("reverse")
@@ -93,7 +96,8 @@ def _differentiable(reverse: bool) -> Any:
 
     @ops.custom_gradient
     def run(log_re: Tensor, log_im: Tensor, b: Tensor, x0: Tensor) -> Any:
-        x = _scan((log_re, log_im), b, x0, reverse, _UNKNOWN_LENGTH_LEVELS)
+        matrices = _matrices((log_re, log_im), b, reverse)
+        x = _scan(matrices, b, x0, reverse)
         kept = ops.stop_gradient(x)  # see `complex.powers`
 
         def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
@@ -102,7 +106,7 @@ def _differentiable(reverse: bool) -> Any:
             dx = arguments[0] if upstream is None else upstream
             conj_lam = exp((log_re, -log_im))
             zero = ops.zeros_like(x0)
-            g = _scan((log_re, -log_im), dx, zero, not reverse, _UNKNOWN_LENGTH_LEVELS)
+            g = _scan(_adjoint(matrices), dx, zero, not reverse)
             chunks = (*ops.shape(kept)[:3], -1)
             inside = lagged_inner_product(
                 ops.reshape(g, chunks), ops.reshape(kept, chunks), later, earlier
@@ -124,18 +128,25 @@ def _differentiable(reverse: bool) -> Any:
 _forward_scan, _reverse_scan = _differentiable(False), _differentiable(True)
 
 
-def _scan(log_lam: Pair, b: Tensor, start: Tensor, reverse: bool, levels: int) -> Tensor:
+class _Matrices(NamedTuple):
+    """What a scan multiplies by in a chunk, in real form, for every level: (levels, P, ...)."""
+
+    table: Tensor  # (2Q, 2Q): from inputs to states
+    ends: Tensor  # (2, 2Q): from inputs to what they add at the end of the chunk
+    change: Tensor  # (2Q, 2): from the state before the chunk to what it adds, less that state
+
+
+def _scan(matrices: _Matrices, b: Tensor, start: Tensor, reverse: bool, level: int = 0) -> Tensor:
     """The scan without its gradient."""
     P, _, Q, B, M = ops.shape(b)
-    table, ends, change = _matrices(log_lam, Q, reverse)
+    table, ends, change = _of_level(matrices, level, Q, reverse)
     b = ops.reshape(b, (P, 2 * Q, -1))
-    if levels == 0 and not isinstance(M, int):
+    if not isinstance(M, int) and level == _UNKNOWN_LENGTH_LEVELS - 1:
         carry = start[..., None]
     else:
         ends = ops.reshape(matmul(ends, b), (P, 2, B, M))
-        log_chunk = scale(log_lam, Q)
         carry = before_chunks(
-            ends, start, reverse, lambda b: _scan(log_chunk, b, start, reverse, levels - 1), Q
+            ends, start, reverse, lambda b: _scan(matrices, b, start, reverse, level + 1), Q
         )
     carry = ops.reshape(carry, (P, 2, -1))
     # The change of the carry is rounded, and not lam, so that slow modes do not drift.
@@ -180,12 +191,26 @@ def _carries(start: Tensor, ends: Tensor, reverse: bool) -> Tensor:
     return ops.concatenate(parts[::-1] if reverse else parts, axis=-1)
 
 
-def _matrices(log_lam: Pair, size: int, reverse: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Of a chunk: from inputs to states, from inputs to its end, from the carry to what it adds."""
-    exponents = multiples(log_lam, ops.cast(ops.arange(size + 1), log_lam[0].dtype))  # (P, Q + 1)
-    lam = exp(exponents)
-    steps = ops.arange(size)
-    lag, rest = steps[:, None] - steps, size - 1 - steps  # target - source; from source to end
+def _levels(Q: int, M: Tensor) -> int:
+    """How often chunks of Q are gathered into chunks, until one is left of M."""
+    if not isinstance(M, int):
+        return _UNKNOWN_LENGTH_LEVELS
+    levels = 1
+    while M > 1:
+        M = -(-(M - 1) // min(M - 1, Q))
+        levels += 1
+    return levels
+
+
+def _matrices(log_lam: Pair, b: Tensor, reverse: bool) -> _Matrices:
+    """For all levels at once: level l has the modes lam^(Q^l)."""
+    P, _, Q, _, M = ops.shape(b)
+    scales = [float(Q**level) for level in range(_levels(Q, M))]
+    log_lam = tuple(ops.concatenate([z * factor for factor in scales]) for z in log_lam)
+    exponents = multiples(log_lam, ops.cast(ops.arange(Q + 1), log_lam[0].dtype))
+    lam = exp(exponents)  # (levels P, Q + 1)
+    steps = ops.arange(Q)
+    lag, rest = steps[:, None] - steps, Q - 1 - steps  # target - source; from source to end
     if reverse:
         lag, rest = -lag, steps
     before = lag >= 0
@@ -194,9 +219,52 @@ def _matrices(log_lam: Pair, size: int, reverse: bool) -> tuple[Tensor, Tensor, 
         for z in lam
     )
     ends = tuple(ops.take(z, rest, axis=1)[:, None] for z in lam)
-    since = size - rest  # from the carry to a target
+    since = Q - rest  # from the carry to a target
     change = tuple(ops.take(z, since, axis=1)[..., None] for z in expm1(exponents))
-    return _real_form(table), _real_form(ends), _real_form(change)
+    shapes = (2 * Q, 2 * Q), (2, 2 * Q), (2 * Q, 2)
+    return _Matrices(
+        *(
+            ops.reshape(_real_form(z), (len(scales), P, *shape))
+            for z, shape in zip((table, ends, change), shapes, strict=True)
+        )
+    )
+
+
+def _adjoint(matrices: _Matrices) -> _Matrices:
+    """Those of the conjugate modes in the other direction, which the gradient goes.
+
+    The real form of a conjugate number is the transposed one.
+    """
+    table, ends, change = matrices
+    levels, P, _, width = ops.shape(ends)
+    ends = ops.reshape(ends, (levels, P, 2, 2, width // 2))
+    ends = ops.flip(ops.transpose(ends, (0, 1, 3, 2, 4)), axis=4)
+    change = ops.reshape(change, (levels, P, 2, width // 2, 2))
+    change = ops.flip(ops.transpose(change, (0, 1, 4, 3, 2)), axis=3)
+    return _Matrices(
+        ops.transpose(table, (0, 1, 3, 2)),
+        ops.reshape(ends, (levels, P, 2, width)),
+        ops.reshape(change, (levels, P, width, 2)),
+    )
+
+
+def _of_level(matrices: _Matrices, level: int, size: int, reverse: bool) -> Iterable[Tensor]:
+    """The matrices of one level, cut to chunks of `size`, which is less than Q at the last."""
+    table, ends, change = (z[level] for z in matrices)
+    P, _, width = ops.shape(ends)
+    Q = width // 2
+    if size == Q:
+        return table, ends, change
+    first, last = slice(None, size), slice(Q - size, None)
+    to_end, from_start = (first, last) if reverse else (last, first)
+    table = ops.reshape(table, (P, 2, Q, 2, Q))[:, :, :size, :, :size]
+    ends = ops.reshape(ends, (P, 2, 2, Q))[..., to_end]
+    change = ops.reshape(change, (P, 2, Q, 2))[:, :, from_start]
+    return (
+        ops.reshape(table, (P, 2 * size, 2 * size)),
+        ops.reshape(ends, (P, 2, 2 * size)),
+        ops.reshape(change, (P, 2 * size, 2)),
+    )
 
 
 def _real_form(z: Pair) -> Tensor:
