@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import catalogue
 
-# Ratios of the time of the first to the time of the second case, forward with backward.
+# Ratios of the median time of the first to the time of the second case, forward with backward.
 RATIOS = (
     ("s4d-textbook", "s4d"),
     ("s4d-textbook", "s4d-chunk"),
@@ -89,7 +89,7 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
 
 
 def ratios(results: Results) -> str:
-    """Ratios of times (and of memory and of backends), one column for each shape."""
+    """Ratios of median times (and of memory and of backends), one column for each shape."""
     columns = shapes(results)
     rows = []
     for above, below in RATIOS:
@@ -130,7 +130,7 @@ def lengths(results: Results) -> str:
 
 
 def _ratio(
-    results: Results, backend: str, above: str, below: str, shape: Any, field: str = "min_ms"
+    results: Results, backend: str, above: str, below: str, shape: Any, field: str = "median_ms"
 ) -> str:
     a = value(results, backend, above, shape, field)
     b = value(results, backend, below, shape, field)
@@ -138,7 +138,7 @@ def _ratio(
 
 
 def _spread(results: Results, case: str, shape: Any) -> str:
-    times = [t for b in backends(results) if (t := value(results, b, case, shape))]
+    times = [t for b in backends(results) if (t := value(results, b, case, shape, "median_ms"))]
     return f"{max(times) / min(times):.2f}" if len(times) > 1 else ""
 
 

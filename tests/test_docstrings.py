@@ -17,6 +17,7 @@ from keras import ops
 
 import keras_ssm
 import keras_ssm_cli
+from keras_ssm.datasets.generators import espeak
 
 # What a reader of the examples has imported.
 GIVEN = {"keras": keras, "np": np, "ops": ops, "keras_ssm": keras_ssm}
@@ -81,6 +82,13 @@ SKIPPED = {
     "training.score": "a trained run",
     "training.train": "a minute",
 }
+# Examples that speak, where the system has no voice.
+_SPOKEN = ("espeak.available", "espeak.say", "espeak.variants", "speech.generate", "speech.samples")
+UNSPOKEN = (
+    {}
+    if espeak.available()
+    else dict.fromkeys((f"datasets.generators.{name}" for name in _SPOKEN), "the library espeak-ng")
+)
 # Modules of NumPy and files alone.
 _BACKEND_FREE = ("keras_ssm.datasets", "keras_ssm.ops.hippo", "keras_ssm.recipes.catalogue")
 # What the numpy backend cannot do, and the command refuses; keras-hub is for backends that train.
@@ -120,8 +128,8 @@ def cases():
 @pytest.mark.usefixtures("step_by_step")
 @pytest.mark.parametrize("name", cases())
 def test_example(name, tmp_path, monkeypatch):
-    if name.removeprefix("keras_ssm.") in SKIPPED:
-        pytest.skip(f"needs {SKIPPED[name.removeprefix('keras_ssm.')]}")
+    if needed := (SKIPPED | UNSPOKEN).get(name.removeprefix("keras_ssm.")):
+        pytest.skip(f"needs {needed}")
     monkeypatch.chdir(tmp_path)
     output = []
     runner = doctest.DocTestRunner(optionflags=FLAGS)

@@ -8,7 +8,7 @@ from keras_ssm.layers.arguments import check_choice, check_size
 from keras_ssm.layers.method import METHODS, resolve
 from keras_ssm.layers.ssm import SSM, Span, join_state, split_state
 from keras_ssm.ops import channelwise, chunked, dss, masking
-from keras_ssm.ops.complex import Pair, Tensor, expm1, multiply
+from keras_ssm.ops.complex import Pair, Tensor, multiply
 from keras_ssm.ops.convolution import convolve
 from keras_ssm.ops.vandermonde import vandermonde
 
@@ -164,25 +164,27 @@ class ChannelwiseSSM(SSM):
                 raise ValueError(self._needs_length())
             return self._softmax(rate, self.length)
         log_lam, B, C = self.recurrence(rate)
-        return expm1(log_lam), B, C
+        return channelwise.step_system(log_lam, B, C)
 
-    def _step(self, u: Tensor, state: Any, system: Any) -> tuple[Tensor, Any]:
+    def _step(self, u: Tensor, state: Tensor, system: Any) -> tuple[Tensor, Tensor]:
         if self.uses_softmax:
-            y, state = dss.softmax_step(system, u, None, state)
-        else:
-            change, B, C = system
-            state = channelwise.step(u, change, B, state)
-            y = channelwise.read(state, C)
+            return self._softmax_step(u, state, None, system)
+        y, state = channelwise.step(u, state, system)
         return y + self._skip(u), state
 
     def _varying_step(
-        self, u: Tensor, state: Any, time_steps: Tensor, rate: Any
-    ) -> tuple[Tensor, Any]:
+        self, u: Tensor, state: Tensor, time_steps: Tensor, rate: Any
+    ) -> tuple[Tensor, Tensor]:
         if self.uses_softmax:
-            y, state = dss.softmax_step(self._system(rate), u, time_steps, state)
-            return y + self._skip(u), state
+            return self._softmax_step(u, state, time_steps, self._system(rate))
         log_lam, B, C = self.recurrence(rate, time_steps[..., None])
-        return self._step(u, state, (expm1(log_lam), B, C))
+        return self._step(u, state, channelwise.step_system(log_lam, B, C))
+
+    def _softmax_step(
+        self, u: Tensor, state: Tensor, time_steps: Tensor | None, system: Any
+    ) -> tuple[Tensor, Tensor]:
+        y, unpacked = dss.softmax_step(system, u, time_steps, self._unpack_state(state))
+        return y + self._skip(u), self._pack_state(unpacked)
 
     def _needs_length(self) -> str:
         return (

@@ -269,25 +269,33 @@ class S5(SSM):
 
     def _system(self, rate: Any) -> Any:
         log_lam, B, C = self.recurrence(rate)
-        into = ops.concatenate(B, axis=0)  # (2 P, H)
-        return expm1(log_lam), into, _real_form(C)
+        return _real_change(log_lam), ops.concatenate(B, axis=0), _real_form(C)
 
-    def _step(self, u: Tensor, state: Pair, system: Any) -> tuple[Tensor, Pair]:
+    def _step(self, u: Tensor, state: Tensor, system: Any) -> tuple[Tensor, Tensor]:
         change, into, out = system
-        Bu = ops.split(project(u, into, transpose_b=True), 2, axis=-1)
-        # The increment is rounded, not lam itself: slow modes keep their length.
-        moved = multiply(change, state)
-        state = tuple(x + (dx + b) for x, dx, b in zip(state, moved, Bu, strict=True))
-        y = project(ops.concatenate(state, axis=-1), out, transpose_b=True)
-        return y + self._skip(u), state
+        return self._advance(u, state, change, project(u, into, transpose_b=True), out)
 
     def _varying_step(
-        self, u: Tensor, state: Pair, time_steps: Tensor, rate: Any
-    ) -> tuple[Tensor, Pair]:
+        self, u: Tensor, state: Tensor, time_steps: Tensor, rate: Any
+    ) -> tuple[Tensor, Tensor]:
         log_lam, gamma = self._discretized(rate, time_steps)
-        Bu, moved = multiply(gamma, _drive(u, self._B())), multiply(expm1(log_lam), state)
-        state = tuple(x + (dx + b) for x, dx, b in zip(state, moved, Bu, strict=True))
-        return _read(state, self._output(self.C)) + self._skip(u), state
+        Bu = join_state(multiply(gamma, _drive(u, self._B())))
+        out = _real_form(self._output(self.C))
+        return self._advance(u, state, _real_change(log_lam), Bu, out)
+
+    def _advance(
+        self, u: Tensor, state: Tensor, change: Any, Bu: Tensor, out: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """x + ((lam - 1) x + B u) and its output; the increment is rounded, not lam itself.
+
+        Slow modes keep their length in that way. Real and imaginary part go
+        through each operation together: run one by one, those are what it costs.
+        """
+        re, im = change
+        x = ops.reshape(state, (-1, 2, self.modes))
+        moved = re * x + im * ops.flip(x, axis=1)
+        state = state + (ops.reshape(moved, (-1, 2 * self.modes)) + Bu)
+        return project(state, out, transpose_b=True) + self._skip(u), state
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -314,6 +322,12 @@ def _read(x: Pair, C: Pair) -> Tensor:
 def _real_form(C: Pair) -> Tensor:
     """[Re C, -Im C], which reads Re(C x) from [Re x; Im x]."""
     return ops.concatenate([C[0], -C[1]], axis=-1)
+
+
+def _real_change(log_lam: Pair) -> Pair:
+    """The parts of lam - 1 as they act on a state (B, 2, P), the second on its swapped parts."""
+    re, im = expm1(log_lam)
+    return re[..., None, :], ops.stack([-im, im], axis=-2)
 
 
 @fused()

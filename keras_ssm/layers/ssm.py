@@ -146,13 +146,13 @@ class SSM(keras.layers.Layer):
         """The discretised weights as `_step` takes them."""
         raise NotImplementedError  # a leaf has it
 
-    def _step(self, u: Tensor, state: Any, system: Any) -> tuple[Tensor, Any]:
-        """Output and next state for one step of u (B, H)."""
+    def _step(self, u: Tensor, state: Tensor, system: Any) -> tuple[Tensor, Tensor]:
+        """Output and next flat state for one step of u (B, H)."""
         raise NotImplementedError  # a leaf has it
 
     def _varying_step(
-        self, u: Tensor, state: Any, time_steps: Tensor, rate: Any
-    ) -> tuple[Tensor, Any]:
+        self, u: Tensor, state: Tensor, time_steps: Tensor, rate: Any
+    ) -> tuple[Tensor, Tensor]:
         """The same for a step of another duration, (B, 1), in each sequence."""
         raise NotImplementedError  # a leaf has it
 
@@ -384,15 +384,15 @@ class SSM(keras.layers.Layer):
                 f"Received: system with time_steps={time_steps} and rate={rate}"
             )
         u = ops.cast(inputs, self.parameter_dtype)
-        unpacked = self._unpack_state(self._checked_state(state))
+        state = self._checked_state(state)
         if time_steps is None:
             system = self.system(rate) if system is None else system
-            y, unpacked = self._step(u, unpacked, system)
+            y, state = self._step(u, state, system)
         else:
             time_steps = ops.reshape(ops.cast(time_steps, self.parameter_dtype), (-1, 1))
             rate = self.rate if rate is None else rate
-            y, unpacked = self._varying_step(u, unpacked, time_steps, rate)
-        return ops.cast(y, self.compute_dtype), self._pack_state(unpacked)
+            y, state = self._varying_step(u, state, time_steps, rate)
+        return ops.cast(y, self.compute_dtype), state
 
     # State.
 

@@ -4,6 +4,8 @@ Letters as in `keras_ssm.ops`; `log_lam`, B are pairs of (H, N) and C is a pair
 of (C, H, N); with steps that vary in time, `log_lam` and B are (B, L, H, N).
 """
 
+from typing import NamedTuple
+
 from keras import ops
 
 from keras_ssm.backend import fused
@@ -109,24 +111,73 @@ def read(x: Pair, C: Pair) -> Tensor:
     return ops.reshape(y, (*ops.shape(y)[:-2], y.shape[-2] * y.shape[-1]))
 
 
-def step(u: Tensor, change: Pair, B: Pair, state: Pair) -> Pair:
-    """One step of the recurrence for u of (B, H) and the change lam - 1: x + (change x + B u).
+class StepSystem(NamedTuple):
+    """What `step` needs of the discretised weights, as arrays over the flat state.
 
-    The increment is rounded, not lam itself, so that slow modes keep their
-    length over many steps.
+    With a leading batch axis where the steps of the sequences differ.
 
     Example:
 
     >>> from keras_ssm.ops import channelwise
-    >>> one = ops.ones((1, 1, 1)), ops.zeros((1, 1, 1))
-    >>> change, B = (ops.array([[-0.5]]), ops.array([[0.0]])), (one[0][0], one[1][0])
-    >>> re, im = channelwise.step(ops.ones((1, 1)), change, B, one)
-    >>> float(re[0, 0, 0])
+    >>> channelwise.StepSystem._fields
+    ('change', 'turn', 'B', 'C')
+    """
+
+    change: Tensor  # (1, H, N): real part of lam - 1
+    turn: Tensor  # (2, H, N): its imaginary part, as it acts on the swapped parts of the state
+    B: Tensor  # (2, H, N)
+    C: Tensor  # (C, 2, H, N)
+
+
+def step_system(log_lam: Pair, B: Pair, C: Pair) -> StepSystem:
+    """The system of `step`, for pairs of (H, N), or (B, H, N) but for C of (C, H, N).
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> one = ops.ones((1, 1)), ops.zeros((1, 1))
+    >>> system = channelwise.step_system(log_lam, one, (one[0][None], one[1][None]))
+    >>> float(system.change[0, 0, 0])
+    -0.5
+    """
+    re, im = expm1(log_lam)
+    return StepSystem(
+        re[..., None, :, :],
+        ops.stack([-im, im], axis=-3),
+        ops.stack(B, axis=-3),
+        ops.stack([C[0], -C[1]], axis=1),
+    )
+
+
+def step(u: Tensor, state: Tensor, system: StepSystem) -> tuple[Tensor, Tensor]:
+    """One step: the new state x + ((lam - 1) x + B u) and Re C x of it, (B, C H).
+
+    The increment is rounded, not lam itself, so that slow modes keep their
+    length over many steps. Real and imaginary part go through each operation
+    together: run one by one, the operations are what a step costs.
+
+    Args:
+        u: tensor (B, H).
+        state: tensor (B, 2 H N), all real parts before all imaginary parts.
+        system: what `step_system` gave.
+
+    Example:
+
+    >>> from keras_ssm.ops import channelwise
+    >>> log_lam = ops.array([[np.log(0.5)]], "float32"), ops.array([[0.0]])
+    >>> one = ops.ones((1, 1)), ops.zeros((1, 1))
+    >>> system = channelwise.step_system(log_lam, one, (one[0][None], one[1][None]))
+    >>> y, state = channelwise.step(ops.ones((1, 1)), ops.array([[1.0, 0.0]]), system)
+    >>> float(state[0, 0])
     1.5
     """
-    u = u[..., None]
-    moved = multiply(change, state)
-    return tuple(x + (dx + b * u) for x, dx, b in zip(state, moved, B, strict=True))
+    H, N = system.B.shape[-2:]
+    x = ops.reshape(state, (-1, 2, H, N))
+    change = system.change * x + system.turn * ops.flip(x, axis=1)
+    x = x + (change + system.B * u[:, None, :, None])
+    y = ops.sum(x[:, None] * system.C, axis=(2, 4))
+    return ops.reshape(y, (-1, y.shape[1] * H)), ops.reshape(x, (-1, 2 * H * N))
 
 
 def _merge_channels(y: Tensor) -> Tensor:

@@ -178,7 +178,8 @@ def softmax_step(
     time_steps = ones if time_steps is None else time_steps
     elapsed = state.elapsed + time_steps
     log_lam, B, gain = _at(system, time_steps[..., None], elapsed[..., None])
-    x = channelwise.step(u, expm1(log_lam), B, state.x)
+    moved, driven = multiply(expm1(log_lam), state.x), scale(B, u[..., None])
+    x = tuple(z + (dz + b) for z, dz, b in zip(state.x, moved, driven, strict=True))
     return channelwise.read(multiply(gain, x), system.W), SoftmaxState(x, elapsed)
 
 

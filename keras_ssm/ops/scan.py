@@ -38,7 +38,7 @@ def to_chunks(u: Tensor) -> Tensor:
     """
     B, length, H = ops.shape(u)
     size = _chunk_size(length, CHUNK)
-    return ops.reshape(_padded(u, 1, CHUNK), (B, -1, size, H))
+    return ops.reshape(_padded(u, 1, CHUNK), (B, _chunks(length, size), size, H))
 
 
 @fused("length")
@@ -54,7 +54,8 @@ def from_chunks(y: Tensor, length: Tensor) -> Tensor:
     B, M, Q, H = ops.shape(y)
     y = ops.reshape(y, (B, M * Q, H))
     # Even a slice of all, TensorFlow copies, and its gradient again.
-    return y if isinstance(length, int) and length == M * Q else y[:, :length]
+    whole = isinstance(length, int) and isinstance(M, int) and length == M * Q
+    return y if whole else y[:, :length]
 
 
 @fused("reverse")
@@ -175,7 +176,8 @@ def before_chunks(ends: Tensor, start: Tensor, reverse: bool, run: Any, size: in
         # Nothing follows the last chunk: its end, padding included, would only risk an overflow.
         ends = _all_but_the_last(ends, reverse)
     length = ops.shape(ends)[-1]
-    blocks = ops.reshape(_padded(ends, 3, size), (P, 2, B, -1, _chunk_size(length, size)))
+    size = _chunk_size(length, size)
+    blocks = ops.reshape(_padded(ends, 3, size), (P, 2, B, _chunks(length, size), size))
     after = ops.transpose(run(ops.transpose(blocks, (0, 1, 4, 2, 3))), (0, 1, 3, 4, 2))
     after = ops.reshape(after, (P, 2, B, -1))[..., :length]
     return _carries(start, after if known else _all_but_the_last(after, reverse), reverse)
@@ -281,6 +283,11 @@ def _padded(x: Tensor, axis: int, size: int) -> Tensor:
     if isinstance(padding, int) and padding == 0:
         return x
     return ops.pad(x, [(0, padding if i == axis else 0) for i in range(len(x.shape))])
+
+
+def _chunks(length: Tensor, size: int) -> int:
+    """Their number, said where it is known: of a batch of unknown size, nobody could infer it."""
+    return -(-length // size) if isinstance(length, int) else -1
 
 
 def _chunk_size(length: Tensor, size: int) -> int:
