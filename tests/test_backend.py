@@ -67,3 +67,27 @@ def test_products_ask_for_full_precision_and_projections_do_not():
 
     assert precision(keras_ssm.backend.matmul)
     assert not precision(keras_ssm.backend.project)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="the others convolve all at once")
+@pytest.mark.parametrize("C", [1, 2])
+def test_blocks_of_channels_convolve_as_all_at_once(C, monkeypatch):
+    import torch
+
+    from keras_ssm.backend import torch as ours
+
+    rng = np.random.default_rng(0)
+    u, kernel, g = (
+        torch.tensor(rng.standard_normal(shape), requires_grad=True)
+        for shape in ((2, 9, 20), (C, 20, 9), (2, 9, 20 * C))
+    )
+
+    def results():
+        y = ours.convolve(u, kernel, 18)
+        return [y.detach(), *torch.autograd.grad((y * g).sum(), [u, kernel])]
+
+    whole = results()
+    monkeypatch.setattr(ours, "_BLOCK", 1)
+    assert [block.stop for block in ours._blocks(u, C, 18)] == [8, 16, 20]
+    for blocks, expected in zip(results(), whole, strict=True):
+        assert relative_error(blocks, expected) < 1e-14
