@@ -59,6 +59,27 @@ def in_chunks(b):
     return ops.stack(parts, axis=1)
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="no unknown sizes at run time")
+def test_chunks_are_counted_in_a_batch_of_unknown_size():
+    """Otherwise the scan would go as deep as for a length that is not known."""
+    import tensorflow as tf
+
+    shapes = []
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 40, 3))])
+    def run(u):
+        chunks = scan.to_chunks(u)
+        b = tf.transpose(tf.stack([chunks, chunks], axis=1), (4, 1, 3, 0, 2))
+        shapes.append(chunks.shape)
+        lam = tf.fill((3,), -0.1)
+        shapes.append(scan._matrices((lam, lam), b, False).table.shape)
+        return scan.scan((lam, lam), b)
+
+    run(tf.ones((2, 40, 3)))
+    assert shapes[0].as_list() == [None, 3, 16, 3]
+    assert shapes[1][0] == 2
+
+
 def in_time(x, length):
     """Back to a pair of (B, L, P)."""
     return [scan.from_chunks(ops.transpose(x[:, k], (2, 3, 1, 0)), length) for k in (0, 1)]

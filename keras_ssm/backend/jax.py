@@ -19,14 +19,8 @@ def project(
     return jnp.matmul(a.mT if transpose_a else a, b.mT if transpose_b else b)
 
 
-def project_in(u: jax.Array, matrix: jax.Array) -> jax.Array:
-    """u (B, M, Q, H) by (F, H): (F, Q, B, M)."""
-    return projections.project_in(project, u, matrix)
-
-
-def project_out(x: jax.Array, matrix: jax.Array) -> jax.Array:
-    """x (F, Q, B, M) by (F, H): (B, M, Q, H)."""
-    return projections.project_out(project, x, matrix)
+project_in = functools.partial(projections.project_in, project)
+project_out = functools.partial(projections.project_out, project)
 
 
 def matmul(a: jax.Array, b: jax.Array, transpose_a: bool = False) -> jax.Array:

@@ -1,5 +1,6 @@
 """NumPy: inference only."""
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,8 @@ def project(
     return np.matmul(a.T if transpose_a else a, b.T if transpose_b else b)
 
 
-def project_in(u: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """u (B, M, Q, H) by (F, H): (F, Q, B, M)."""
-    return projections.project_in(project, u, matrix)
-
-
-def project_out(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """x (F, Q, B, M) by (F, H): (B, M, Q, H)."""
-    return projections.project_out(project, x, matrix)
+project_in = functools.partial(projections.project_in, project)
+project_out = functools.partial(projections.project_out, project)
 
 
 def matmul(a: np.ndarray, b: np.ndarray, transpose_a: bool = False) -> np.ndarray:

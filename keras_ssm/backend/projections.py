@@ -1,5 +1,8 @@
-"""Products between features in time and states in chunks, for frameworks whose compiler or runtime
-takes the change of layout apart from the product."""
+"""Projections between features (B, M, Q, H) and states in chunks (F, Q, B, M).
+
+For frameworks that have no product which reads and writes other layouts: the
+change of layout is an operation of its own. `project` is the framework's.
+"""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,5 +1,6 @@
 """TensorFlow."""
 
+import functools
 from typing import Any
 
 import tensorflow as tf
@@ -17,14 +18,8 @@ def project(
     return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
-def project_in(u: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """u (B, M, Q, H) by (F, H): (F, Q, B, M)."""
-    return projections.project_in(project, u, matrix)
-
-
-def project_out(x: tf.Tensor, matrix: tf.Tensor) -> tf.Tensor:
-    """x (F, Q, B, M) by (F, H): (B, M, Q, H)."""
-    return projections.project_out(project, x, matrix)
+project_in = functools.partial(projections.project_in, project)
+project_out = functools.partial(projections.project_out, project)
 
 
 def matmul(a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False) -> tf.Tensor:

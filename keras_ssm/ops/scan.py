@@ -11,7 +11,6 @@ between it and the features (B, M, Q, H) are `project_in` and `project_out` of
 the backend.
 """
 
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from keras import ops
@@ -194,7 +193,7 @@ def _carries(start: Tensor, ends: Tensor, reverse: bool) -> Tensor:
 
 
 def _levels(Q: int, M: Tensor) -> int:
-    """How often chunks of Q are gathered into chunks, until one is left of M."""
+    """How many scans lie in each other until M chunks of Q are one: each has a Qth of the steps."""
     if not isinstance(M, int):
         return _UNKNOWN_LENGTH_LEVELS
     levels = 1
@@ -250,7 +249,7 @@ def _adjoint(matrices: _Matrices) -> _Matrices:
     )
 
 
-def _of_level(matrices: _Matrices, level: int, size: int, reverse: bool) -> Iterable[Tensor]:
+def _of_level(matrices: _Matrices, level: int, size: int, reverse: bool) -> tuple[Tensor, ...]:
     """The matrices of one level, cut to chunks of `size`, which is less than Q at the last."""
     table, ends, change = (z[level] for z in matrices)
     P, _, width = ops.shape(ends)
