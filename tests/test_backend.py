@@ -28,7 +28,8 @@ def test_cosine_and_sine_keep_their_digits():
 @pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="the others have an argument for precision"
 )
-def test_products_keep_float32_where_factors_are_rounded_to_tf32(monkeypatch):
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_products_keep_float32_where_factors_are_rounded_to_tf32(transpose_a, monkeypatch):
     """Simulated: a product that rounds its factors as a GPU does, to a relative 2^-11."""
     import tensorflow as tf
 
@@ -47,12 +48,12 @@ def test_products_keep_float32_where_factors_are_rounded_to_tf32(monkeypatch):
         )
 
     a, b = np.random.default_rng(0).standard_normal((2, 64, 64)).astype("float32")
-    expected = a.astype("float64") @ b
+    expected = (a.T if transpose_a else a).astype("float64") @ b
     monkeypatch.setattr(tf, "matmul", in_tf32)
     monkeypatch.setattr(ours, "rounds_to_tf32", lambda: False)
-    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b)), expected) > 1e-4
+    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b), transpose_a), expected) > 1e-4
     monkeypatch.setattr(ours, "rounds_to_tf32", lambda: True)
-    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b)), expected) < 1e-6
+    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b), transpose_a), expected) < 1e-6
 
 
 @pytest.mark.skipif(
