@@ -2,6 +2,7 @@
 
 A shape is (B, H, N, L): batch, features, state, length. Of one N,
 - S4D has `state_size` N, stored as N/2 conjugate pairs for each feature;
+- S4 has `state_size` N, stored as N/2 conjugate pairs for each feature;
 - DSS has `state_size` N/2, so that it stores as many complex modes as S4D;
 - S5 has `state_size` 2N, stored as N conjugate pairs for all features.
 """
@@ -24,16 +25,18 @@ class Case(NamedTuple):
     """One computation.
 
     Attributes:
-        function: from (weights, x, **extra) to the output, which has the shape of x.
+        function: from (weights, x, **extra) to the output.
         weights: list of the framework's tensors, all trainable.
         x: the input, for which there is a gradient as well.
         extra: further inputs, without gradients.
+        shape: of the output; None for that of x.
     """
 
     function: Callable[..., Any]
     weights: list[Any]
     x: Any
     extra: dict[str, Any]
+    shape: tuple[int, ...] | None = None
 
 
 def build(name: str, shape: Shape) -> Case:
@@ -47,7 +50,8 @@ def noise(*shape: int) -> Any:
     return keras.ops.convert_to_tensor(values)
 
 
-def _keras_case(layer: keras.Layer, shape: Shape, **extra: Any) -> Case:
+def keras_case(layer: keras.Layer, shape: Shape, **extra: Any) -> Case:
+    """A Keras layer on (B, L, H)."""
     if not layer.built:
         layer.build((shape.B, shape.L, shape.H))
     fixed = [v.value for v in layer.non_trainable_variables]
@@ -62,21 +66,22 @@ def _keras_case(layer: keras.Layer, shape: Shape, **extra: Any) -> Case:
         [v.value for v in layer.trainable_variables],
         noise(shape.B, shape.L, shape.H),
         extra,
+        layer.compute_output_shape((shape.B, shape.L, shape.H)),
     )
 
 
 def _ours(layer: Callable[[Shape], keras.Layer]) -> Callable[[Shape], Case]:
-    return lambda shape: _keras_case(layer(shape), shape)
+    return lambda shape: keras_case(layer(shape), shape)
 
 
 def _keras(model: Callable[[int, int], keras.Model]) -> Callable[[Shape], Case]:
-    return lambda shape: _keras_case(model(shape.H, shape.L), shape)
+    return lambda shape: keras_case(model(shape.H, shape.L), shape)
 
 
 def _irregular_s5(shape: Shape) -> Case:
     steps = np.random.default_rng(2).uniform(0.5, 1.5, (shape.B, shape.L)).astype("float32")
     layer = keras_ssm.layers.S5(2 * shape.N)
-    return _keras_case(layer, shape, time_steps=keras.ops.convert_to_tensor(steps))
+    return keras_case(layer, shape, time_steps=keras.ops.convert_to_tensor(steps))
 
 
 def _plain(function: Callable[..., Any], arrays: list[np.ndarray], *size: int) -> Case:
@@ -84,16 +89,18 @@ def _plain(function: Callable[..., Any], arrays: list[np.ndarray], *size: int) -
     return Case(function, variables, noise(*size), {})
 
 
-def _textbook(name: str, arrays: Callable[[int, int], list[np.ndarray]]) -> Callable[[Shape], Case]:
+def _textbook(
+    name: str, arrays: Callable[[int, int], list[np.ndarray]], module: str = "textbook"
+) -> Callable[[Shape], Case]:
     def case(shape: Shape) -> Case:
-        function = getattr(_textbook_module(), name)
+        function = getattr(_peer(module), name)
         return _plain(function, arrays(shape.H, shape.N), shape.B, shape.L, shape.H)
 
     return case
 
 
-def _textbook_module() -> ModuleType:
-    return importlib.import_module(f"peers.textbook_{keras.backend.backend()}")
+def _peer(module: str) -> ModuleType:
+    return importlib.import_module(f"peers.{module}_{keras.backend.backend()}")
 
 
 def _s5_pytorch(shape: Shape) -> Case:
@@ -104,7 +111,7 @@ def _s5_pytorch(shape: Shape) -> Case:
 
 def _fft(shape: Shape) -> Case:
     kernel = weights.kernel(shape.H, shape.L)
-    function = ceilings.fft(_textbook_module().convolution)
+    function = ceilings.fft(_peer("textbook").convolution)
     return _plain(function, kernel, shape.B, shape.H, shape.L)
 
 
@@ -126,9 +133,12 @@ _CASES: dict[str, Callable[[Shape], Case]] = {
     "s4d-chunk": _ours(lambda shape: keras_ssm.layers.S4D(shape.N, method="chunk")),
     "dss": _ours(lambda shape: keras_ssm.layers.DSS(shape.N // 2, kernel="exp")),
     "dss-softmax": _ours(lambda shape: keras_ssm.layers.DSS(shape.N // 2)),
+    "s4": _ours(lambda shape: keras_ssm.layers.S4(shape.N)),
+    "s4-chunk": _ours(lambda shape: keras_ssm.layers.S4(shape.N, method="chunk")),
     "s5": _ours(lambda shape: keras_ssm.layers.S5(2 * shape.N)),
     "s5-time-steps": _irregular_s5,
     "s4d-textbook": _textbook("s4d", weights.s4d),
+    "s4-cauchy": _textbook("s4", weights.s4, "cauchy"),
     "s5-textbook": _textbook("s5", weights.s5),
     "s5-pytorch": _s5_pytorch,
     "gru": _keras(keras_layers.gru),

@@ -4,15 +4,19 @@ import argparse
 from typing import NamedTuple
 
 BACKENDS = ("jax", "tensorflow", "torch")
-OURS = ("s4d", "s4d-chunk", "dss", "dss-softmax", "s5", "s5-time-steps")
-PEERS = ("s4d-textbook", "s5-textbook", "s5-pytorch", "gru", "lstm", "conv", "attention")
+OURS = ("s4d", "s4d-chunk", "dss", "dss-softmax", "s4", "s4-chunk", "s5", "s5-time-steps")
+TEXTBOOKS = ("s4d-textbook", "s4-cauchy", "s5-textbook", "s5-pytorch")
+PEERS = (*TEXTBOOKS, "gru", "lstm", "conv", "attention")
 CEILINGS = ("ceiling-fft", "ceiling-dense")
 # What ours are made of, each on its own: where the time of a layer goes.
 PIECES = ("s4d-kernel", "s4d-convolution", "s5-projections", "s5-scan")
 CASES = (*OURS, *PEERS, *CEILINGS)
 NAMES = (*CASES, *PIECES)
+# Whole classifiers: ours, and peers in a block of plain Keras parts.
+TRAINED = ("s5", "s4d")
+TRAINED_PEERS = ("s5-textbook", "s4d-textbook", "gru", "lstm", "attention")
 STEPS = ("s5", "s4d", "dss", "gru-cell", "lstm-cell")
-_ONLY_ON = {"s5-textbook": ("jax", "torch"), "s5-pytorch": ("torch",)}
+_ONLY_ON = {"s5-pytorch": ("torch",)}
 
 
 class Shape(NamedTuple):
@@ -25,6 +29,19 @@ class Shape(NamedTuple):
 
     def __str__(self) -> str:
         return "x".join(map(str, self))
+
+
+class Training(NamedTuple):
+    """A classifier and its batch: batch, length, blocks, features and state."""
+
+    B: int
+    L: int
+    depth: int
+    width: int
+    N: int
+
+    def __str__(self) -> str:
+        return f"{self.depth} blocks of {self.width}, {self.B} x {self.L}"
 
 
 def exists(case: str, backend: str) -> bool:

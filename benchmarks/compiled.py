@@ -12,12 +12,14 @@ from typing import Any
 import keras
 from cases import Case, noise
 
+import keras_ssm
+
 Calls = tuple[Callable[[], Any], Callable[[], Any]]
 
 
 def compiled(case: Case) -> Calls:
     """Forward, and forward with backward, as functions without arguments."""
-    g = noise(*case.x.shape)
+    g = noise(*(case.shape or case.x.shape))
     return {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[keras.backend.backend()](
         case, g
     )
@@ -50,7 +52,8 @@ def _tensorflow(case: Case, g: Any) -> Calls:
     def both(x: Any, extra: Any, g: Any) -> Any:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            loss = tf.reduce_sum(case.function(case.weights, x, **extra) * g)
+            # A layer may compute in half precision.
+            loss = tf.reduce_sum(tf.cast(case.function(case.weights, x, **extra), g.dtype) * g)
         return loss, tape.gradient(loss, [x, *case.weights])
 
     return lambda: forward(case.x, case.extra), lambda: both(case.x, case.extra, g)
@@ -70,3 +73,34 @@ def _torch(case: Case, g: Any) -> Calls:
         return loss, torch.autograd.grad(loss, [x, *case.weights])
 
     return forward, both
+
+
+def compiled_update(model: Any) -> Callable[[], Any]:
+    """The optimizer's step for all weights of a model, for given gradients."""
+    optimizer, weights = keras_ssm.optimizers.adamw(1e-3), model.trainable_variables
+    optimizer.build(weights)
+    gradients = [noise(*weight.shape) for weight in weights]
+    if keras.backend.backend() == "jax":
+        import jax
+
+        state = [v.value for v in optimizer.variables], gradients, [v.value for v in weights]
+        update = jax.jit(
+            lambda variables, gradients, weights: optimizer.stateless_apply(
+                variables, gradients, weights
+            )
+        )
+        return lambda: update(*state)
+
+    def update() -> None:
+        optimizer.apply(gradients, weights)
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        update = tf.function(update, autograph=False)
+
+    def step() -> Any:
+        update()
+        return weights[0].value
+
+    return step

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PACKAGES = ("keras", "keras-ssm", "numpy", "jax", "tensorflow", "torch", "s5-pytorch")
+PACKAGES = ("keras", "keras-ssm", "numpy", "jax", "tensorflow", "torch", "s5-pytorch", "sktime")
 _STATUS = pathlib.Path("/proc/self/status")
 _RESET = pathlib.Path("/proc/self/clear_refs")
 
@@ -65,11 +65,12 @@ def machine() -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "system": platform.system(),
         "python": platform.python_version(),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "packages": {name: v for name in PACKAGES if (v := version(name))},
     }
 
 
-def _version(package: str) -> str | None:
+def version(package: str) -> str | None:
+    """Of an installed package, or None."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

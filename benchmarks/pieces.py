@@ -13,8 +13,8 @@ from catalogue import Shape
 from peers import weights
 
 import keras_ssm
-from keras_ssm.layers import s5
 from keras_ssm.ops import convolution, scan
+from keras_ssm.ops.systems import shared
 
 
 class Piece(NamedTuple):
@@ -57,8 +57,8 @@ def s5_projections(shape: Shape) -> Piece:
     )
 
     def project(values: Any, u: Any) -> Any:
-        Bu = s5._project(tuple(values[:2]), scan.to_chunks(u))
-        return scan.from_chunks(s5._read_chunks(Bu, tuple(values[2:])), shape.L)
+        Bu = shared._project(tuple(values[:2]), scan.to_chunks(u))
+        return scan.from_chunks(shared._read_chunks(Bu, tuple(values[2:])), shape.L)
 
     return Piece(project, [B_re, B_im, C_re.T, C_im.T], (shape.B, shape.L, shape.H))
 
@@ -68,7 +68,7 @@ def s5_scan(shape: Shape) -> Piece:
     rng = np.random.default_rng(3)
     log_lam = [-rng.uniform(1e-3, 0.1, shape.N), rng.uniform(0, 3, shape.N)]
     return Piece(
-        lambda values, b: scan.scan(tuple(values), b),
+        lambda values, b: scan.run_scan(tuple(values), b),
         [part.astype("float32") for part in log_lam],
         (shape.N, 2, scan.CHUNK, shape.B, shape.L // scan.CHUNK),
     )

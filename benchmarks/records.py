@@ -14,7 +14,12 @@ def save(folder: pathlib.Path, name: str, record: dict[str, Any]) -> None:
     os.replace(unfinished, folder / f"{name}.json")
 
 
-def load(folder: pathlib.Path, script: str) -> list[dict[str, Any]]:
-    """All records that `script` wrote into the folder."""
+def load(folder: pathlib.Path, script: str | None = None) -> list[dict[str, Any]]:
+    """All records that `script`, or any, wrote into the folder."""
     records = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return [record for record in records if record["script"] == script]
+    return [record for record in records if script in (None, record["script"])]
+
+
+def read(path: pathlib.Path) -> dict[str, Any]:
+    """One record."""
+    return json.loads(path.read_text())

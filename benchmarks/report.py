@@ -1,44 +1,40 @@
-"""What did the benchmarks of layers, lengths and steps find? Tables and a picture.
+"""What did the benchmarks find? The page docs/speed.md, its numbers, and a picture.
 
-    python benchmarks/report.py [--results runs/speed] [--plot docs/images/speed.png]
+    python benchmarks/report.py [--results runs/speed] [--docs docs]
 
-prints Markdown for everything that the results folder holds: a table for each
-shape, the ratios, the streaming steps, and the times against the length, which
-are drawn as well.
+collects the records of `steps_of_training.py`, `layers.py`, `steps.py` and
+`lengths.py` in speed.json, and writes speed.md from it, and images/speed.png of
+times against lengths if there are any. Without results, it writes the page
+anew from the numbers that are there.
 """
 
 import argparse
+import json
 import pathlib
 
+import page
 import plot
 import records
 import tables
 
 
 def main() -> None:
-    """Print the tables and write the picture."""
+    """Write the numbers, the page and the picture."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--results", type=pathlib.Path, default=pathlib.Path("runs/speed"))
-    parser.add_argument("--plot", type=pathlib.Path, default=pathlib.Path("docs/images/speed.png"))
+    parser.add_argument("--docs", type=pathlib.Path, default=pathlib.Path("docs"))
     options = parser.parse_args()
-    layers, lengths, steps = (
-        records.load(options.results, script) for script in ("layers", "lengths", "steps")
-    )
-    if not layers + lengths + steps:
-        raise SystemExit(f"no results in {options.results}")
-    print(tables.machines(layers + lengths + steps))
-    if layers:
-        results = tables.merged(layers)
-        print(f"\n### Ratios\n\n{tables.ratios(results)}")
-        for shape in tables.shapes(results):
-            print(f"\n### Layers at B x H x N x L = {shape}\n\n{tables.layers(results, shape)}")
-    if steps:
-        print(f"\n### Streaming steps\n\n{tables.steps(steps)}")
+    found, numbers = records.load(options.results), options.docs / "speed.json"
+    if found:
+        lines = ",\n".join(json.dumps(record) for record in found)
+        numbers.write_text(f"[\n{lines}\n]\n")
+    if not numbers.exists():
+        raise SystemExit(f"no results in {options.results}, and no {numbers}")
+    known = json.loads(numbers.read_text())
+    (options.docs / "speed.md").write_text(page.page(known))
+    lengths = [record for record in known if record["script"] == "lengths"]
     if lengths:
-        results = tables.merged(lengths)
-        print(f"\n### Lengths\n\n{tables.lengths(results)}")
-        plot.draw(results, options.plot)
-        print(f"\nPicture: {options.plot}")
+        plot.draw(tables.merged(lengths), options.docs / "images" / "speed.png")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The step is compiled as the framework's users do (jax.jit, tf.function, PyTorch
 as it comes without gradients). Weights are arguments or variables; ours are
-discretised once, before the loop, by `layer.system()`. Every output is read as
+discretised once, before the loop, by `layer.system().stepper()`. Every output is read as
 a NumPy array before the next step, as a program that acts on it would; the
 state is fed back.
 """
@@ -38,7 +38,7 @@ def _ours(layer: Any, H: int) -> Stepper:
     def step(system: Any, u: Any, state: Any) -> Any:
         return layer.step(u, state, system=system)
 
-    return Stepper(step, layer.system(), layer.get_initial_state(1))
+    return Stepper(step, layer.system().stepper(), layer.get_initial_state(1))
 
 
 def _cell(cell: Any, H: int) -> Stepper:

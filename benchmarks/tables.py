@@ -23,6 +23,7 @@ RATIOS = (
     ("s5-time-steps", "s5"),
     *((piece, piece.partition("-")[0]) for piece in catalogue.PIECES),
 )
+PARTS = ("block", "layer", "norm", "gating", "block without layer", "floor", "optimizer")
 Key = tuple[str, str, catalogue.Shape]
 
 
@@ -191,3 +192,51 @@ def machines(records: list[dict[str, Any]]) -> str:
         if line not in lines:
             lines.append(line)
     return "\n".join(lines)
+
+
+def training(records: list[dict[str, Any]]) -> str:
+    """Whole steps: medians of one group of processes that took turns, and ratios within it."""
+    rows = []
+    for record in sorted(records, key=_training_order):
+        name = [record["case"], record["backend"], str(catalogue.Training(*record["size"]))]
+        if "skipped" in record:
+            rows.append([*name, *[""] * 4, record["skipped"]])
+            continue
+        base = _ours_beside(record, records)
+        ratio = f"{_median_ms(record) / _median_ms(base):.2f}" if base else ""
+        numbers = [f"{_median_ms(record):.0f}", ratio, f"{record['first_s']:.1f}"]
+        rows.append([*name, *numbers, f"{record['peak_mib']:.0f}", ""])
+    header = ["model", "backend", "size", "step, ms", "/ ours", "first step, s"]
+    return markdown([*header, "peak, MiB", "skipped"], rows)
+
+
+def _training_order(record: dict[str, Any]) -> Any:
+    order = (*catalogue.TRAINED, *catalogue.TRAINED_PEERS)
+    return record["size"], record["group"], order.index(record["case"]), record["backend"]
+
+
+def _ours_beside(record: dict[str, Any], records: list[dict[str, Any]]) -> Any:
+    """Our model that took turns with a peer, on the same backend."""
+    for other in records:
+        alike = all(other[key] == record[key] for key in ("group", "size", "backend"))
+        if alike and other["case"] in catalogue.TRAINED and "skipped" not in other:
+            return other
+    return None
+
+
+def _median_ms(record: dict[str, Any]) -> float:
+    return 1e3 * statistics.median(record["times_s"])
+
+
+def parts(records: list[dict[str, Any]]) -> str:
+    """Median milliseconds of the parts of one block, and of the optimizer for a model of one."""
+    rows = []
+    for record in sorted(records, key=lambda r: (r["size"], r["case"], r["backend"])):
+        name = [record["case"], record["backend"], str(catalogue.Training(*record["size"]))]
+        if "skipped" in record:
+            rows.append([*name, record["skipped"], *[""] * 7])
+            continue
+        ms = {part: 1e3 * statistics.median(times) for part, times in record["times_s"].items()}
+        ratio = ms["block without layer"] / ms["floor"]
+        rows.append([*name, *(f"{ms[part]:.1f}" for part in PARTS), f"{ratio:.2f}"])
+    return markdown(["layer", "backend", "size", *PARTS, "block without layer / floor"], rows)

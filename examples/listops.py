@@ -30,7 +30,7 @@ def build(depth: int, width: int, state_size: int) -> keras.Model:
         # step_max = 1: the fastest modes forget within a few tokens.
         ssm = S5(state_size, step_max=1.0, bidirectional=True)
         x = SSMBlock(ssm, gating="half_glu1", norm="batch", dropout=0.1)(x)
-    x = SequencePooling("masked_mean")(x)
+    x = SequencePooling()(x)
     return keras.Model(tokens, keras.layers.Dense(listops.CLASSES)(x))
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_ssm.datasets import SequenceBatches, fashion_mnist, mnist_5k, pixels
+from keras_ssm.datasets import SequenceBatches, fashion_mnist, mnist_5k
+from keras_ssm.datasets.images import pixels
 from keras_ssm.layers import S4D, SequencePooling, SSMBlock
 from keras_ssm.optimizers import adamw
 

@@ -80,14 +80,30 @@ def speed(model, length):
 def draw(results, path):
     """Tokens per second and bytes of the cache by model and length, as a picture."""
     figure = Figure(figsize=(9, 4), layout="constrained")
-    for column, title, axes in zip(
-        (1, 2), ("tokens per second", "cache, bytes"), figure.subplots(1, 2), strict=True
+    lengths = [row[0] for row in results["S5"]]
+    last = results["Transformer"][-1]
+    for column, label, axes in zip(
+        (1, 2), ("tokens per second", "cache (bytes)"), figure.subplots(1, 2), strict=True
     ):
-        for name, rows in results.items():
-            axes.loglog([row[0] for row in rows], [row[column] for row in rows], "o-", label=name)
-        axes.set(xlabel="generated tokens", title=title)
-        axes.legend()
-    figure.savefig(path, dpi=120)
+        for (name, rows), style in zip(results.items(), ("o-", "s--"), strict=True):
+            axes.plot([row[0] for row in rows], [row[column] for row in rows], style, label=name)
+        axes.set(xscale="log", yscale="log", xlabel="generated tokens", ylabel=label)
+        axes.set_xticks(lengths, [f"{n:,}" for n in lengths])
+        axes.minorticks_off()
+        axes.margins(y=0.1)
+        axes.grid(alpha=0.3)
+        if last[0] < lengths[-1]:
+            axes.annotate(
+                f"not beyond {last[0]:,} tokens:\nattention to more takes gigabytes",
+                (last[0], last[column]),
+                xytext=(-26, 0),
+                textcoords="offset points",
+                ha="right",
+                va="center",
+                fontsize="small",
+            )
+    axes.legend(loc="center right")
+    figure.savefig(path, dpi=150)
 
 
 def main(argv=None):

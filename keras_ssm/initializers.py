@@ -3,6 +3,7 @@
 A complex weight has a last axis of 2: real and imaginary part.
 """
 
+import abc
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ssm.backend import precise_matmul
 from keras_ssm.ops import hippo
 from keras_ssm.ops.transforms import raw
 
@@ -35,6 +37,21 @@ def get(identifier: Any) -> keras.initializers.Initializer:
     if identifier == "alternating":
         return Alternating()
     return keras.initializers.get(identifier)
+
+
+def another_draw(initializer: Any) -> Any:
+    """An initializer of the same distribution with other values, where Keras would repeat them.
+
+    Example:
+
+    >>> first = keras.initializers.RandomNormal(seed=1)
+    >>> keras_ssm.initializers.another_draw(first).seed
+    2
+    """
+    config = initializer.get_config()
+    if isinstance(config.get("seed"), int):
+        config["seed"] += 1
+    return type(initializer).from_config(config)
 
 
 @_register
@@ -75,10 +92,7 @@ class LogStep(keras.initializers.Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         log_step = self._uniform(shape, dtype=dtype)
-        if self.transform == "exp":
-            return log_step
-        step = np.exp(np.asarray(ops.convert_to_numpy(log_step), "float64"))
-        return ops.cast(raw(step, self.transform), dtype or keras.config.floatx())
+        return log_step if self.transform == "exp" else raw(ops.exp(log_step), self.transform)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -89,12 +103,12 @@ class LogStep(keras.initializers.Initializer):
         }
 
 
-class _Tabulated(keras.initializers.Initializer):
+class _Tabulated(keras.initializers.Initializer, abc.ABC):
     """Base of initializers whose values are a NumPy table of the requested shape."""
 
+    @abc.abstractmethod
     def table(self, shape: tuple[int, ...]) -> np.ndarray:
         """The values, in float64."""
-        raise NotImplementedError  # a leaf has it
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         return ops.convert_to_tensor(self.table(tuple(shape)), dtype or keras.config.floatx())
@@ -169,18 +183,18 @@ class DiagonalEigenvalues(keras.initializers.Initializer):
         return shape[0] // len(self.names)
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        rows, n = self.rows(shape), shape[1]
+        rows, n, dtype = self.rows(shape), shape[1], dtype or keras.config.floatx()
         parts = []
         for name in self.names:
             if name == "random":
-                draw = ops.convert_to_numpy(self._normal((rows, n), dtype="float32"))
-                Lambda = -0.5 - 1j * np.exp(draw.astype("float64"))
-            elif name in hippo.MEASURES:
-                Lambda = hippo.hippo_diagonal(name, 2 * n)[0]
+                frequencies = ops.exp(self._normal((rows, n), dtype=dtype))
+                part = ops.stack([-0.5 * ops.ones_like(frequencies), -frequencies], axis=-1)
             else:
-                Lambda = hippo.DIAGONALS[name](2 * n)
-            parts.append(np.broadcast_to(_real_pairs(Lambda), (rows, n, 2)))
-        return ops.convert_to_tensor(np.concatenate(parts), dtype or keras.config.floatx())
+                known = hippo.DIAGONALS.get(name)
+                Lambda = known(2 * n) if known else hippo.hippo_diagonal(name, 2 * n)[0]
+                part = np.broadcast_to(_real_pairs(Lambda), (rows, n, 2))
+            parts.append(ops.convert_to_tensor(part, dtype))
+        return ops.concatenate(parts)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -216,6 +230,62 @@ class DiagonalInput(_Tabulated):
             B = hippo.hippo_diagonal(name, 2 * n)[1] if is_hippo else np.ones(n, complex)
             parts.append(np.broadcast_to(_real_pairs(B), (rows, n, 2)))
         return np.concatenate(parts)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"initialization": self.initialization}
+
+
+@_register
+class LowRankHippo(keras.initializers.Initializer):
+    """Low-rank part P of S4, shape (R, S, n, 2): R rows for S systems of n modes.
+
+    With the eigenvalues and the input matrix of the same name
+    (`DiagonalEigenvalues`, `DiagonalInput`), the state matrix diag(Lambda) - P P^*
+    is the HiPPO matrix, in the basis that diagonalises its normal part. Rows
+    beyond the rank of a measure are zeros, and stay so in training.
+
+    Args:
+        initialization: `"legs"` or `"fourier"`, of rank 1, `"legt"`, of rank 2; a
+            list of these, whose systems are concatenated in equal parts; or
+            `"hippo"` (legs, fourier).
+
+    Raises:
+        ValueError: for another name, or where R is less than the rank.
+
+    Source: S4 (Gu et al., 2022), theorem 1 and appendix C.1; state-spaces/s4
+    `models/hippo/hippo.py`, `rank_correction` and `nplr`.
+
+    Example:
+
+    >>> tuple(keras_ssm.initializers.LowRankHippo("legs")((1, 1, 4, 2)).shape)
+    (1, 1, 4, 2)
+    """
+
+    def __init__(self, initialization: str | Sequence[str] = "legs") -> None:
+        self.initialization = initialization
+        self._eigenvalues = DiagonalEigenvalues(initialization)
+        for name in self._eigenvalues.names:
+            if name not in hippo.MEASURES:
+                raise ValueError(
+                    "A low-rank part belongs to a HiPPO matrix: `initialization` must be one of "
+                    f"{list(hippo.MEASURES)}, a list of them, or 'hippo'. "
+                    f"Received: initialization={initialization!r}"
+                )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self._eigenvalues.names
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        rank, systems, n, _ = shape
+        rows = self._eigenvalues.rows((systems,))
+        parts = []
+        for name in self._eigenvalues.names:
+            P = hippo.hippo_low_rank(name, 2 * n, rank)[1]
+            pairs = np.stack([P.real, P.imag], axis=-1)
+            parts.append(np.repeat(pairs[:, None], rows, axis=1))
+        table = np.concatenate(parts, axis=1)
+        return ops.convert_to_tensor(table, dtype or keras.config.floatx())
 
     def get_config(self) -> dict[str, Any]:
         return {"initialization": self.initialization}
@@ -277,17 +347,14 @@ class _S5Projected(keras.initializers.Initializer):
         self._normal = keras.initializers.TruncatedNormal(stddev=1.0, seed=seed)
         self.seed = self._normal.seed
 
-    def eigenvectors(self, P: int) -> tuple[Any, Any]:
-        """V as a pair, shape (R, P), where R is the size of the real state."""
+    def eigenvectors(self, P: int, dtype: Any) -> tuple[Any, Any]:
+        """V as a pair of tensors, shape (R, P), where R is the size of the real state."""
         V = hippo.s5_blocks(P, self.blocks, self.conjugate_symmetry)[1]
-        return V.real, V.imag
+        return ops.convert_to_tensor(V.real, dtype), ops.convert_to_tensor(V.imag, dtype)
 
-    def draw(self, shape: Sequence[int], variance: float) -> np.ndarray:
+    def draw(self, shape: Sequence[int], variance: float, dtype: Any) -> Any:
         """N(0, variance), truncated at two of the untruncated deviations, as flax' lecun_normal."""
-        stddev = math.sqrt(variance) / 0.87962566103423978
-        return stddev * np.asarray(
-            ops.convert_to_numpy(self._normal(shape, dtype="float32")), "float64"
-        )
+        return math.sqrt(variance) / 0.87962566103423978 * self._normal(shape, dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -310,10 +377,10 @@ class S5Input(_S5Projected):
     """
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        V_re, V_im = self.eigenvectors(shape[0])
-        B0 = self.draw((V_re.shape[0], shape[1]), 1 / V_re.shape[0])
-        B = V_re.T @ B0 - 1j * (V_im.T @ B0)
-        return ops.convert_to_tensor(_real_pairs(B), dtype or keras.config.floatx())
+        V_re, V_im = self.eigenvectors(shape[0], dtype or keras.config.floatx())
+        B0 = self.draw((V_re.shape[0], shape[1]), 1 / V_re.shape[0], V_re.dtype)
+        re, im = (precise_matmul(part, B0, transpose_a=True) for part in (V_re, V_im))
+        return ops.stack([re, -im], axis=-1)
 
 
 @_register
@@ -345,12 +412,18 @@ class S5Output(_S5Projected):
         self.distribution = distribution
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
-        V_re, V_im = self.eigenvectors(shape[1])
-        R = V_re.shape[0]
+        V = self.eigenvectors(shape[1], dtype or keras.config.floatx())
+        R = V[0].shape[0]
         fan_in = shape[0] * R if self.distribution == "lecun_normal" else R
-        C0 = self.draw((shape[0], R, 2), 1 / fan_in)
-        C = (C0[..., 0] + 1j * C0[..., 1]) @ (V_re + 1j * V_im)
-        return ops.convert_to_tensor(_real_pairs(C), dtype or keras.config.floatx())
+        C0 = self.draw((shape[0], R, 2), 1 / fan_in, V[0].dtype)
+        re, im = C0[..., 0], C0[..., 1]
+        return ops.stack(
+            [
+                precise_matmul(re, V[0]) - precise_matmul(im, V[1]),
+                precise_matmul(re, V[1]) + precise_matmul(im, V[0]),
+            ],
+            axis=-1,
+        )
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "distribution": self.distribution}
@@ -381,5 +454,110 @@ class Part(keras.initializers.Initializer):
         values = self.eigenvalues((*shape, 2), dtype=dtype)[..., self.part]
         if self.transform == "none" and self.sign == 1:
             return values
-        values = np.asarray(ops.convert_to_numpy(values), "float64")
-        return ops.cast(raw(self.sign * values, self.transform), dtype or keras.config.floatx())
+        return raw(self.sign * values, self.transform)
+
+
+@_register
+class Ring(keras.initializers.Initializer):
+    """Eigenvalues of the LRU, shape (N, 3): nu_log, theta_log and gamma_log of lam on a ring.
+
+    lam = exp(-exp(nu_log) + i exp(theta_log)) is uniform on the ring between two
+    radii, up to a largest angle, and exp(gamma_log) = (1 - |lam|^2)^(1/2).
+
+    Args:
+        r_min: inner radius.
+        r_max: outer radius, below 1.
+        max_phase: largest angle, in radians.
+        seed: integer, `keras.random.SeedGenerator` or None.
+
+    Source: Orvieto et al. (2023), section 3.2.2 and appendix A, `init_lru_parameters`.
+
+    Example:
+
+    >>> nu_log = keras_ssm.initializers.Ring(0.9, 0.99, seed=0)((100, 3))[:, 0]
+    >>> radius = np.exp(-np.exp(ops.convert_to_numpy(nu_log)))
+    >>> bool(radius.min() > 0.899), bool(radius.max() < 0.991)
+    (True, True)
+    """
+
+    def __init__(
+        self,
+        r_min: float = 0.0,
+        r_max: float = 0.99,
+        max_phase: float = 2 * math.pi,
+        seed: Any = None,
+    ) -> None:
+        if not 0 <= r_min < r_max < 1:
+            raise ValueError(
+                f"expected radii 0 <= r_min < r_max < 1. Received: r_min={r_min!r}, r_max={r_max!r}"
+            )
+        if not max_phase > 0:
+            raise ValueError(f"`max_phase` must be positive. Received: max_phase={max_phase!r}")
+        self.r_min, self.r_max, self.max_phase = r_min, r_max, max_phase
+        self._uniform = keras.initializers.RandomUniform(0.0, 1.0, seed=seed)
+        self.seed = self._uniform.seed
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        draws = self._uniform((shape[0], 2), dtype=dtype)
+        # Never 0, of which there is no logarithm.
+        draws = 1e-6 + (1 - 1e-6) * draws
+        square = draws[:, 0] * (self.r_max**2 - self.r_min**2) + self.r_min**2  # |lam|^2
+        nu_log = ops.log(-0.5 * ops.log(square))
+        return ops.stack(
+            [nu_log, ops.log(self.max_phase * draws[:, 1]), 0.5 * ops.log1p(-square)], axis=-1
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "r_min": self.r_min,
+            "r_max": self.r_max,
+            "max_phase": self.max_phase,
+            "seed": keras.saving.serialize_keras_object(self.seed),
+        }
+
+
+class Column(keras.initializers.Initializer):
+    """One column of what an initializer of several gives at once, drawing the same values.
+
+    Example:
+
+    >>> ring = keras_ssm.initializers.Ring()
+    >>> tuple(keras_ssm.initializers.Column(ring, 0)((4,)).shape)
+    (4,)
+    """
+
+    def __init__(self, initializer: Any, column: int, columns: int = 3) -> None:
+        self.initializer = initializer
+        self.column = column
+        self.columns = columns
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        return self.initializer((*shape, self.columns), dtype=dtype)[..., self.column]
+
+
+def normal(variance: float) -> keras.initializers.Initializer:
+    """N(0, variance).
+
+    Example:
+
+    >>> keras_ssm.initializers.normal(0.25).stddev
+    0.5
+    """
+    return keras.initializers.RandomNormal(stddev=math.sqrt(variance))
+
+
+class RealPart(keras.initializers.Initializer):
+    """The real part of what an initializer of complex weights gives.
+
+    Example:
+
+    >>> ones = keras_ssm.initializers.DiagonalInput("lin")
+    >>> ops.convert_to_numpy(keras_ssm.initializers.RealPart(ones)((1, 3))).tolist()
+    [[1.0, 1.0, 1.0]]
+    """
+
+    def __init__(self, initializer: Any) -> None:
+        self.initializer = initializer
+
+    def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
+        return self.initializer((*shape, 2), dtype=dtype)[..., 0]

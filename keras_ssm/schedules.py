@@ -1,18 +1,48 @@
-"""How the published trainings change their learning rates, where Keras has nothing that does."""
+"""Learning rates that change from step to step, as in the published training runs."""
 
 import math
-from collections.abc import Sequence
+import numbers
 from typing import Any
 
 import keras
 from keras import ops
 
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.types import Tensor
+
+
+def warmup_cosine(
+    peak: float, total_steps: int, warmup_steps: int = 0
+) -> keras.optimizers.schedules.LearningRateSchedule:
+    """Learning rate that rises linearly from 0 to `peak`, then falls to 0 as a cosine.
+
+    Args:
+        peak: the highest learning rate.
+        total_steps: steps of the whole training run.
+        warmup_steps: steps of the rise, less than `total_steps`.
+
+    Returns:
+        A `keras.optimizers.schedules.CosineDecay`.
+
+    Raises:
+        ValueError: unless the peak is positive and 0 <= warmup_steps < total_steps.
+
+    Example:
+
+    >>> schedule = keras_ssm.schedules.warmup_cosine(1e-2, total_steps=100, warmup_steps=10)
+    >>> [round(float(schedule(step)), 4) for step in (0, 5, 10, 55, 100)]
+    [0.0, 0.005, 0.01, 0.005, 0.0]
+    """
+    _check(peak, total_steps, warmup_steps)
+    if not warmup_steps:
+        return keras.optimizers.schedules.CosineDecay(peak, total_steps)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, total_steps - warmup_steps, warmup_target=peak, warmup_steps=warmup_steps
+    )
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class S5Schedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Learning rate of the S5 code: a linear rise, then a cosine that started with the rise.
+    """Learning rate of the S5 code: a linear rise, then a cosine that counts from the start.
 
     With T total steps and W of warm-up, step k = 0, 1, ... has the rate
 
@@ -20,9 +50,9 @@ class S5Schedule(keras.optimizers.schedules.LearningRateSchedule):
         peak k / W                                          for 0 < k <= W
         peak (1 + cos(pi min(k - 1, T - W) / (T - W))) / 2  for W < k
 
-    The code sets a step's rate after the step before it, whence the first line,
-    and counts the cosine from the start of the training, so that the last W
-    steps have rate 0. `optimizers.warmup_cosine` is the same without either.
+    The code sets the rate of a step after the step before it, hence the first
+    line, and counts the cosine from the start of training, so that the last W
+    steps have rate 0. `warmup_cosine` has neither peculiarity.
 
     Args:
         peak: highest learning rate.
@@ -30,7 +60,7 @@ class S5Schedule(keras.optimizers.schedules.LearningRateSchedule):
         warmup_steps: W.
 
     Raises:
-        ValueError: unless 0 <= warmup_steps < total_steps.
+        ValueError: unless the peak is positive and 0 <= warmup_steps < total_steps.
 
     Example:
 
@@ -44,11 +74,7 @@ class S5Schedule(keras.optimizers.schedules.LearningRateSchedule):
     """
 
     def __init__(self, peak: float, total_steps: int, warmup_steps: int = 0) -> None:
-        if not 0 <= warmup_steps < total_steps:
-            raise ValueError(
-                "`warmup_steps` must be at least 0 and less than `total_steps`. "
-                f"Received: warmup_steps={warmup_steps!r}, total_steps={total_steps!r}"
-            )
+        _check(peak, total_steps, warmup_steps)
         self.peak = peak
         self.total_steps = total_steps
         self.warmup_steps = warmup_steps
@@ -69,74 +95,13 @@ class S5Schedule(keras.optimizers.schedules.LearningRateSchedule):
         }
 
 
-class ReduceOnPlateau(keras.callbacks.Callback):
-    """Multiplies every learning rate when a metric has not grown for a while.
-
-    What torch's scheduler of this name does in the trainings of DSS, and Keras'
-    callback cannot: the optimizer of `optimizers.adamw` has one rate for each
-    group.
-
-    Args:
-        factor: what the rates are multiplied by.
-        patience: epochs without growth that are let pass; the rates change
-            after one more.
-        monitor: name of the metric, the larger the better.
-        history: the metric in the epochs before a training that goes on. Their
-            reductions are in the saved optimizer already.
-
-    Raises:
-        ValueError: from `fit`, if there is no such metric.
-
-    Example:
-
-    >>> x, y = np.eye(4, dtype="float32"), np.arange(4)
-    >>> model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)])
-    >>> loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    >>> model.compile(keras_ssm.optimizers.adamw(1e-2, 1e-3), loss, metrics=["accuracy"])
-    >>> plateau = keras_ssm.schedules.ReduceOnPlateau(factor=0.2, patience=5)
-    >>> history = model.fit(x, y, validation_data=(x, y), verbose=0, callbacks=[plateau])
-
-    References:
-        `torch.optim.lr_scheduler.ReduceLROnPlateau` with mode "max" and its
-        default threshold, a relative growth of 1e-4.
-    """
-
-    def __init__(
-        self,
-        factor: float = 0.2,
-        patience: int = 10,
-        monitor: str = "val_accuracy",
-        history: Sequence[float] = (),
-    ) -> None:
-        super().__init__()
-        self.factor = factor
-        self.patience = patience
-        self.monitor = monitor
-        self._best = -math.inf
-        self._waited = 0
-        for value in history:
-            self._is_due(value)
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = logs or {}
-        if self.monitor not in logs:
-            raise ValueError(
-                f"expected the metric {self.monitor!r} at the end of an epoch. "
-                f"Received: logs with {sorted(logs)}"
-            )
-        if self._is_due(float(logs[self.monitor])):
-            optimizer = self.model.optimizer
-            # Mixed precision in float16 wraps it.
-            for group in getattr(optimizer, "inner_optimizer", optimizer).optimizers:
-                group.learning_rate = float(group.learning_rate) * self.factor
-
-    def _is_due(self, value: float) -> bool:
-        """Take in the metric of one more epoch; whether the rates are to be reduced after it."""
-        if value > (1 + 1e-4) * self._best:
-            self._best, self._waited = value, 0
-            return False
-        self._waited += 1
-        if self._waited <= self.patience:
-            return False
-        self._waited = 0
-        return True
+def _check(peak: float, total_steps: int, warmup_steps: int) -> None:
+    if not isinstance(peak, numbers.Real) or not 0 < peak < math.inf:
+        raise ValueError(f"`peak` must be a positive number. Received: peak={peak!r}")
+    whole = all(isinstance(steps, numbers.Integral) for steps in (total_steps, warmup_steps))
+    if not whole or not 0 <= warmup_steps < total_steps:
+        raise ValueError(
+            "`total_steps` and `warmup_steps` must be integers, and `warmup_steps` at least 0 and "
+            "less than `total_steps`. "
+            f"Received: warmup_steps={warmup_steps!r}, total_steps={total_steps!r}"
+        )

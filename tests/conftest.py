@@ -4,10 +4,13 @@ Keras is imported by the tests, not here, so that a worker can be given its
 backend by the environment. Tests marked `training` need gradients, which the
 numpy backend does not have; tests marked `backend_free` read files or compute
 with NumPy only: where several backends are tested at once, the lightest runs
-them for all.
+them for all. Tests marked `artefact` wait for converters, minutes in all: they
+are run by `make test-export`, which sets KERAS_SSM_ARTEFACTS.
 """
 
+import gc
 import os
+import sys
 
 import pytest
 
@@ -27,10 +30,14 @@ BACKEND = os.environ["KERAS_BACKEND"]
 def pytest_configure(config):
     config.addinivalue_line("markers", "training: needs gradients; not run on the numpy backend")
     config.addinivalue_line("markers", "backend_free: uses no backend; run on the numpy backend")
+    config.addinivalue_line("markers", "many_steps: trains for long; see `step_by_step`")
+    config.addinivalue_line("markers", "artefact: writes files for other runtimes; see below")
 
 
 def pytest_collection_modifyitems(config, items):
     left_out = {"training"} if BACKEND == "numpy" else set()
+    if not os.environ.get("KERAS_SSM_ARTEFACTS"):
+        left_out.add("artefact")
     if BACKEND != "numpy" and hasattr(config, "workerinput"):
         left_out.add("backend_free")
     deselected = [item for item in items if left_out & {mark.name for mark in item.iter_markers()}]
@@ -47,10 +54,42 @@ def backend(request):
     return request.param
 
 
+@pytest.fixture(autouse=True, scope="session")
+def shapes_without_warnings():
+    """On NumPy, Keras infers shapes by a call with memory as it is, which may hold any number."""
+    if BACKEND != "numpy":
+        yield
+        return
+    import numpy as np
+    from keras.src import backend
+
+    inferred = backend.compute_output_spec
+
+    def quiet(*args, **kwargs):
+        with np.errstate(all="ignore"):
+            return inferred(*args, **kwargs)
+
+    backend.compute_output_spec = quiet
+    yield
+    backend.compute_output_spec = inferred
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forgotten_programs():
+    """JAX keeps every compiled program, in memory maps of which a process may have 65,530."""
+    yield
+    if BACKEND == "jax" and "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()
+        gc.collect()
+
+
 @pytest.fixture
-def step_by_step(backend):
-    """TensorFlow without graphs: it would compile for minutes what is small here."""
-    if backend != "tensorflow":
+def step_by_step(backend, request):
+    """TensorFlow without graphs: it would compile for minutes what is small here.
+
+    Not for tests marked `many_steps`, which take longer than compiling.
+    """
+    if backend != "tensorflow" or request.node.get_closest_marker("many_steps"):
         yield
         return
     import tensorflow as tf

@@ -1,8 +1,8 @@
 """The layer's one promise, as numbers: the same sequence in every way of running it.
 
 Each function returns the largest relative error of an equivalence. The tests
-assert them; `python tests/equivalences.py [LENGTH ...]` prints the table of the README and
-`python tests/equivalences.py drift` the error after 100,000 steps.
+assert them; `python tests/equivalences.py [LENGTH ...]` prints a table of docs/equivalences.md
+and `python tests/equivalences.py drift` the error after 100,000 steps.
 """
 
 import resource
@@ -12,11 +12,11 @@ import keras
 import numpy as np
 from gradients import relative_error, value_and_gradients
 from keras import ops
-from state_cases import FEATURES, LAYERS, LONGEST, as_complex, built, loop
+from state_cases import FEATURES, LAYERS, LONGEST, as_complex, built, discrete, loop
 
-from keras_ssm.layers import S4D, DSSCell, S4DCell, S5Cell
+from keras_ssm.layers import S4D, SSMCell
+from keras_ssm.ops.systems.softmax import normalised
 
-CELLS = {"DSS": DSSCell, "S4D": S4DCell, "S5": S5Cell}
 CHUNKS = (1, 7, 64)
 BATCH = 2
 
@@ -85,12 +85,8 @@ class Sequence:
 
     def rnn(self):
         """Sequence = `keras.layers.RNN` of the cell."""
-        options = {
-            k: v
-            for k, v in self.layer.get_config().items()
-            if k not in ("name", "dtype", "trainable", "return_state")
-        }
-        cell = CELLS[type(self.layer).__name__](FEATURES, **options)
+        config = {**self.layer.get_config(), "return_state": False}
+        cell = SSMCell(type(self.layer).from_config(config), FEATURES)
         rnn = keras.layers.RNN(cell, return_sequences=True, return_state=True)
         rnn.build(self.u.shape)
         cell.set_weights(self.layer.get_weights())
@@ -127,9 +123,10 @@ class Sequence:
 
 def softmax_loop(layer, u):
     """The double sum over a softmax kernel, which is made in float64 from its definition."""
-    system = layer._softmax(layer.rate, layer.length)
-    log_lam, r, W = (as_complex(z) for z in (system.log_lam, system.reciprocal, system.W))
-    backwards = numpy(system.backwards)
+    system = layer.system()
+    rows = normalised(system.Lambda, system.dt_Lambda, layer.length)
+    log_lam, r, W = (as_complex(z) for z in (rows.log_lam, rows.reciprocal, system.W))
+    backwards, W = numpy(rows.backwards), W[0]
     length = u.shape[1]
     lag = np.arange(length)
     exponent = np.where(backwards[..., None] > 0, layer.length - 1 - lag, lag)
@@ -204,7 +201,7 @@ def drift(steps):
     """
     layer = S4D(4, step_min=1e-4, step_max=1e-3)
     layer.build((None, None, 2))
-    log_lam, B, C = (as_complex(z) for z in layer.recurrence())
+    log_lam, B, C = discrete(layer)
     D, lam, x = numpy(layer.D), np.exp(log_lam), np.zeros(log_lam.shape, complex)
     step, state = compiled(layer.step), layer.get_initial_state(1)
     u = np.random.default_rng(0).standard_normal((steps, 1, 2)).astype("float32") + 1

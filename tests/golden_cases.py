@@ -1,6 +1,7 @@
 """The golden fixtures as layers: which official call each records, and what is left out."""
 
 import json
+import math
 import pathlib
 
 import numpy as np
@@ -34,6 +35,15 @@ FLOAT64_ONLY = ("dss__softmax_resonance_L16",)
 # noise, is divided by the constant 1e-7 of the official kernel.
 LOOSER = {"dss__softmax_resonance_L16": 1e-6}
 
+# What the records call N and J.
+OFFICIAL_NAMES = {"N": "d_state", "J": "blocks"}
+
+# Of the record: sizes, and arguments of the call, of the block and of `S4Block`.
+NOT_OF_THE_LAYER = {
+    *("H", "L", "B", "rate", "training", "mode"),
+    *("activation", "prenorm", "batchnorm", "postact", "final_act"),
+}
+
 
 def names():
     """All fixtures that hold a layer's output."""
@@ -56,16 +66,19 @@ class Case:
         )
         self.glu_activation = self.config.get("activation") == "glu"
 
+    def official_arguments(self):
+        """The arguments of the official layer, without those of its block and of the call."""
+        named = {OFFICIAL_NAMES.get(key, key): value for key, value in self.config.items()}
+        return {key: value for key, value in named.items() if key not in NOT_OF_THE_LAYER}
+
     def layer_options(self):
-        config = {**self.config, "d_state": self.config.get("N"), "blocks": self.config.get("J")}
         family = {"s4dmin": "s4d", "s5layer": "s5"}.get(self.family, self.family)
-        if config.get("l_max", 0) and config["l_max"] >= config["L"] * config.get("rate", 1):
-            del config["l_max"]  # cuts nothing
-        options = converters.layer_options(family, config)
+        length = math.ceil(self.config["L"] * self.config.get("rate", 1))
+        options = converters.layer_options(family, self.official_arguments(), length)
         if "rate" in self.config:
             options["rate"] = self.config["rate"]
         if self.minimal:
-            options["train_B"] = False
+            options.setdefault("parametrization", {})["train_B"] = False
         if self.glu_activation:
             options["channels"] = 2
         return options

@@ -1,6 +1,4 @@
 import gzip
-import hashlib
-import http.server
 import io
 import os
 import pathlib
@@ -145,81 +143,6 @@ def test_two_processes_unpack_at_once(tmp_path):
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["a.tar.gz", "out"]
 
 
-# Downloads, from a server of our own.
-
-
-@pytest.fixture
-def server(tmp_path):
-    folder = tmp_path / "server"
-    folder.mkdir()
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *arguments):
-            super().__init__(*arguments, directory=str(folder))
-
-        def log_message(self, *arguments):
-            pass
-
-        def end_headers(self):
-            if self.path == "/short":  # promises more than it sends
-                self.send_header("Content-Length", "100")
-            super().end_headers()
-
-        def do_GET(self):
-            if self.path != "/short":
-                return super().do_GET()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"part")
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, args=(0.01,)).start()
-        running.folder, running.url = folder, f"http://127.0.0.1:{running.server_port}"
-        yield running
-        running.shutdown()
-
-
-def test_a_download_is_verified_and_kept(server, tmp_path, capsys):
-    from keras_ssm.datasets import archives
-
-    (server.folder / "file").write_bytes(b"content")
-    right = hashlib.sha256(b"content").hexdigest()
-    data = tmp_path / "data"
-    path = archives.fetch(f"{server.url}/file", right, "name", data)
-    assert (path, path.read_bytes()) == (data / "name", b"content")
-    assert "unverified" not in capsys.readouterr().out
-    (server.folder / "file").unlink()
-    assert archives.fetch(f"{server.url}/file", right, "name", data) == path
-    (server.folder / "file").write_bytes(b"other")
-    archives.fetch(f"{server.url}/file", None, "other", data)
-    assert "unverified" in capsys.readouterr().out
-    assert sorted(entry.name for entry in data.iterdir()) == ["name", "other"]
-
-
-def test_a_wrong_checksum(server, tmp_path):
-    from keras_ssm.datasets import archives
-
-    (server.folder / "file").write_bytes(b"changed")
-    right = hashlib.sha256(b"content").hexdigest()
-    with pytest.raises(ValueError, match=f"expected the sha256 {right}, found .* of 7 bytes"):
-        archives.fetch(f"{server.url}/file", right, "name", tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
-    # A file that was put there by hand is named, and left.
-    (tmp_path / "data" / "name").write_bytes(b"mine")
-    with pytest.raises(ValueError, match=r"name of 4 bytes.* Remove it"):
-        archives.fetch(f"{server.url}/file", right, "name", tmp_path / "data")
-    assert (tmp_path / "data" / "name").read_bytes() == b"mine"
-
-
-@pytest.mark.parametrize("name", ["short", "missing"])
-def test_a_failed_download_leaves_nothing(server, tmp_path, name):
-    from keras_ssm.datasets import archives
-
-    with pytest.raises(OSError, match=f"{name} could not be fetched .* put the file into"):
-        archives.fetch(f"{server.url}/{name}", None, "name", tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
-
-
 # Layouts.
 
 
@@ -269,3 +192,116 @@ def test_rubbish_between_members_is_not_taken_for_the_end(tmp_path):
     path.write_bytes(data)
     with pytest.raises(ValueError, match=r"a.tar of .*the end mark is missing"):
         unpack(path, tmp_path / "out")
+
+
+def test_a_tar_that_ends_like_a_zip_is_a_tar(tmp_path):
+    path = write_tar(tmp_path / "a.tar", "w", {**FILES, "last.zip": b"PK"})
+    end = write_zip(tmp_path / "b.zip", {"other": b"x"}).read_bytes()
+    with tarfile.open(path, "a") as archive:
+        member = tarfile.TarInfo("inner.zip")
+        member.size = len(end)
+        archive.addfile(member, io.BytesIO(end))
+    assert zipfile.is_zipfile(path)
+    assert sorted(content(unpack(path, tmp_path / "out"))) == sorted(
+        [*FILES, "last.zip", "inner.zip"]
+    )
+
+
+@pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2", "zip"])
+def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path, monkeypatch, mode):
+    from keras_ssm.datasets import archives
+
+    # In small; the limits of real archives are above what they need, and below a disk.
+    assert (archives._LEAST_LIMIT, archives._LARGEST_RATIO) == (1 << 26, 100)
+    monkeypatch.setattr(archives, "_LEAST_LIMIT", 1 << 12)
+    files = {"zeros": bytes(1 << 22)}
+    path = tmp_path / "bomb"
+    write_zip(path, files) if mode == "zip" else write_tar(path, mode, files)
+    with pytest.raises(ValueError, match=r"at most \d+ bytes, found more in .*bomb of \d+ bytes"):
+        unpack(path, tmp_path / "out")
+    # Nor is it read to the end in order to find what is wanted.
+    with pytest.raises(ValueError, match="found more in"):
+        unpack(path, tmp_path / "out", only="nothing")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bomb"]
+
+
+def test_what_follows_an_archive_is_not_read_for_ever(tmp_path, monkeypatch):
+    from keras_ssm.datasets import archives
+
+    monkeypatch.setattr(archives, "_LEAST_LIMIT", 1 << 12)
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(
+        gzip.compress(write_tar(tmp_path / "a.tar", "w").read_bytes() + bytes(1 << 23))
+    )
+    with pytest.raises(ValueError, match=r"found more in .*a.tar.gz"):
+        unpack(path, tmp_path / "out")
+
+
+def encrypted(path):
+    """A zip whose headers say that its member is encrypted."""
+    data = bytearray(write_zip(path, {"a": b"content"}).read_bytes())
+    for signature, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        data[data.index(signature) + offset] |= 1
+    path.write_bytes(data)
+
+
+def odd_member(path, **attributes):
+    member = tarfile.TarInfo("a")
+    for name, value in attributes.items():
+        setattr(member, name, value)
+    with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as archive:
+        archive.addfile(member, io.BytesIO(bytes(max(member.size, 0))))
+
+
+def long_header(path):
+    """A name that claims more bytes than anyone has."""
+    member = tarfile.TarInfo("a")
+    member.type, member.size = tarfile.GNUTYPE_LONGNAME, 1 << 40
+    path.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+
+
+def sized(path, size):
+    """A header with a size of its own choice."""
+    member = tarfile.TarInfo("a")
+    member.size = size
+    path.write_bytes(member.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+
+
+@pytest.mark.parametrize(
+    ("write", "found"),
+    [
+        (encrypted, "encrypted"),
+        (long_header, "a header of 1099511627776 bytes"),
+        (lambda path: sized(path, -1024), "a has -1024 bytes"),
+        (lambda path: sized(path, 1 << 30), "unexpected end of data"),
+        (lambda path: write_zip(path, {"a" * 300: b"x"}), "found 'aaaa"),
+        (lambda path: write_zip(path, {"a": b"x", "a/b": b"y"}), "found 'a/b'"),
+        (lambda path: write_tar(path, "w", {"a": b"x", "./a": b"y"}), "found './a'"),
+    ],
+    ids=["encrypted", "header", "negative", "large", "name", "folder", "twice"],
+)
+def test_what_a_library_would_trip_over_is_named(tmp_path, write, found):
+    write(tmp_path / "bad")
+    with pytest.raises(ValueError, match=rf"{tmp_path}/bad.*({found})"):
+        unpack(tmp_path / "bad", tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["bad"]
+
+
+@pytest.mark.parametrize("time", [-(2**62), 2**62, -1])
+def test_absurd_times_are_left_out(tmp_path, time):
+    odd_member(tmp_path / "a.tar", mtime=time, size=3, uid=2**40, mode=0o7777)
+    unpack(tmp_path / "a.tar", tmp_path / "out")
+    assert (tmp_path / "out/a").read_bytes() == bytes(3)
+    assert (tmp_path / "out/a").stat().st_mode & 0o6111 == 0
+
+
+def test_the_number_of_files_is_shown_on_a_terminal(tmp_path, monkeypatch, capsys):
+    from keras_ssm.datasets import progress
+
+    path = write_tar(tmp_path / "a.tar", "w")
+    unpack(path, tmp_path / "silent")
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(progress, "_DELAY", 0)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    unpack(path, tmp_path / "out")
+    assert "unpacking a.tar: 2" in capsys.readouterr().err

@@ -1,7 +1,5 @@
 """The choice of the framework."""
 
-import importlib
-
 import keras
 import numpy as np
 import pytest
@@ -9,12 +7,6 @@ from gradients import relative_error
 from keras import ops
 
 import keras_ssm.backend
-
-
-def test_an_unsupported_backend_is_named_beside_the_supported_ones(monkeypatch):
-    monkeypatch.setattr(keras.backend, "backend", lambda: "openvino")
-    with pytest.raises(ValueError, match=r"jax, tensorflow, torch, numpy.*Received: .*'openvino'"):
-        importlib.reload(keras_ssm.backend)
 
 
 def test_cosine_and_sine_keep_their_digits():
@@ -49,11 +41,72 @@ def test_products_keep_float32_where_factors_are_rounded_to_tf32(transpose_a, mo
 
     a, b = np.random.default_rng(0).standard_normal((2, 64, 64)).astype("float32")
     expected = (a.T if transpose_a else a).astype("float64") @ b
+
+    def product():
+        return ours.precise_matmul(tf.constant(a), tf.constant(b), transpose_a)
+
     monkeypatch.setattr(tf, "matmul", in_tf32)
     monkeypatch.setattr(ours, "rounds_to_tf32", lambda: False)
-    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b), transpose_a), expected) > 1e-4
+    assert (
+        relative_error(ours.precise_matmul(tf.constant(a), tf.constant(b), transpose_a), expected)
+        > 1e-4
+    )
     monkeypatch.setattr(ours, "rounds_to_tf32", lambda: True)
-    assert relative_error(ours.matmul(tf.constant(a), tf.constant(b), transpose_a), expected) < 1e-6
+    assert (
+        relative_error(ours.precise_matmul(tf.constant(a), tf.constant(b), transpose_a), expected)
+        < 1e-6
+    )
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="simulates the one framework")
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_torch_keeps_float32_where_factors_are_rounded_to_tf32(transpose_a, monkeypatch):
+    """Simulated, as for TensorFlow: `set_float32_matmul_precision("high")` on a GPU."""
+    import torch
+
+    from keras_ssm.backend import torch as ours
+
+    exact = torch.matmul
+
+    def rounded(x):
+        return ((x.contiguous().view(torch.int32) + (1 << 12)) & -(1 << 13)).view(torch.float32)
+
+    rng = np.random.default_rng(0)
+    a, b, start = (
+        torch.tensor(rng.standard_normal((2, 64, 64)), dtype=torch.float32) for _ in "abc"
+    )
+    expected = (a.mT if transpose_a else a).double() @ b.double()
+
+    def error():
+        return relative_error(ours.precise_matmul(a, b, transpose_a), expected)
+
+    monkeypatch.setattr(torch, "matmul", lambda a, b: exact(rounded(a), rounded(b)))
+    assert error() > 1e-4
+    monkeypatch.setattr(ours, "rounds_to_tf32", lambda x: True)
+    assert error() < 1e-6
+    with torch.no_grad():
+        total = ours.accumulate(start.clone(), (a.mT if transpose_a else a, b))
+    assert relative_error(total, expected + start) < 1e-6
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="a setting of torch")
+def test_what_a_user_sets_for_products_on_a_gpu_is_seen(monkeypatch):
+    import torch
+
+    from keras_ssm.backend import torch as ours
+
+    class OnGpu:
+        is_cuda, dtype = True, torch.float32
+
+    assert not ours.rounds_to_tf32(OnGpu)
+    try:
+        torch.set_float32_matmul_precision("high")
+        assert ours.rounds_to_tf32(OnGpu)
+        torch.set_float32_matmul_precision("highest")
+        torch.backends.cuda.matmul.allow_tf32 = True
+        assert ours.rounds_to_tf32(OnGpu)
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.skipif(
@@ -66,8 +119,8 @@ def test_products_ask_for_full_precision_and_projections_do_not():
         text = jax.jit(product).lower(np.ones((2, 2), "f4"), np.ones((2, 2), "f4")).as_text()
         return "HIGHEST" in text
 
-    assert precision(keras_ssm.backend.matmul)
-    assert not precision(keras_ssm.backend.project)
+    assert precision(keras_ssm.backend.precise_matmul)
+    assert not precision(keras_ssm.backend.dense_matmul)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "torch", reason="the others convolve all at once")

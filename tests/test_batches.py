@@ -181,7 +181,7 @@ def test_what_follows_a_sequence_is_zero():
         ({"buckets": [4, 4]}, r"buckets=\[4, 4\]"),
         ({"buckets": [0, 4]}, r"buckets=\[0, 4\]"),
         ({"buckets": [2, 3]}, "sequence 1 of 4 steps"),
-        ({"y": np.zeros(2)}, "3 and 2"),
+        ({"y": np.zeros(2)}, r"3 and y of shape \(2,\)"),
         ({"x": np.zeros((0, 4))}, r"shape \(0, 4\)"),
         ({"x": np.zeros(3)}, r"shape \(3,\)"),
         ({"x": np.array([["a"], ["b"], ["c"]])}, "<U1"),
@@ -192,6 +192,25 @@ def test_what_follows_a_sequence_is_zero():
         ({"std": 0.0}, "smallest of 0.0"),
         ({"mean": np.zeros(3)}, r"mean of shape \(3,\)"),
         ({"mean": np.zeros((4, 1))}, r"mean of shape \(4, 1\)"),
+        ({"mean": "half"}, "mean='half'"),
+        ({"mean": np.nan}, "mean with nan"),
+        ({"std": np.inf}, "std with inf"),
+        ({"seed": -1}, "seed=-1"),
+        ({"buckets": [2.5, 4]}, r"buckets=\[2.5, 4\]"),
+        ({"buckets": "ab"}, r"buckets=\['a', 'b'\]"),
+        ({"y": 3}, r"3 and y of shape \(\)"),
+        ({"y": [[1], [2, 3], [4]]}, "a list of other things"),
+        ({"y": [1, 2, 2**31]}, "0 to 2147483648"),
+        ({"x": np.full((3, 4), 2**31)}, "0 to 2147483648"),
+        ({"x": np.full((3, 4), -(2**31) - 1)}, "-2147483649 to 0"),
+        ({"x": 3, "lengths": None}, r"int64 x of shape \(\)"),
+        ({"x": [[1], [2, 2**40], [3]], "lengths": None}, "0 to 1099511627776"),
+        ({"x": [[1], [2, 3], [3]], "lengths": [1, 1, 1]}, r"lengths=\[1, 1, 1\]"),
+        ({"x": [[1], ["a", "b"], [3]], "lengths": None}, r"<U1 x\[1\] of shape \(2,\)"),
+        ({"x": [[1], [[2, 3]], [3]], "lengths": None}, r"x\[1\] of shape \(1, 2\)"),
+        ({"x": [np.zeros((2, 3)), np.zeros((1, 2)), [3]], "lengths": None}, r"shape \(1, 2\)"),
+        ({"x": [[1], [[2], [3, 4]], [3]], "lengths": None}, "a sequence that is no array"),
+        ({"x": [[1], [2, None], [3]], "lengths": None}, r"object x\[1\]"),
     ],
 )
 def test_wrong_arguments(options, found):
@@ -222,10 +241,59 @@ def test_a_map_is_read_a_batch_at_a_time(large):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for x in (large[:, 0], large[:, 0, ::2], large):
         batches = SequenceBatches(x, np.zeros(len(x)), 32, length=1, shuffle=True, mean=1.0)
-        for index in range(20):
+        for index in range(4):
             assert (batches[index][0] == -1).all()
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 300e3  # kilobytes
+
+
+RAGGED = [np.array([3, 1]), np.array([2, 2, 5, 4]), np.array([], "int64"), np.array([7])]
+
+
+def as_objects(rows):
+    objects = np.empty(len(rows), object)
+    objects[:] = rows
+    return objects
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("kind", [list, tuple, as_objects, lambda x: [row.tolist() for row in x]])
+@pytest.mark.parametrize("features", [(), (3,)])
+def test_a_list_of_arrays_is_padded(kind, features):
+    from keras_ssm.datasets import SequenceBatches
+
+    rows = [np.broadcast_to(row.reshape(-1, *np.ones_like(features)), (len(row), *features))
+            for row in RAGGED]  # fmt: skip
+    if features:
+        rows = [row if len(row) else np.zeros((0, 3), "int64") for row in rows]
+        if kind not in (list, tuple, as_objects):
+            rows = rows[:2] + rows[3:]
+    dense = np.zeros((len(rows), 4, *features), "int64")
+    for padded, row in zip(dense, rows, strict=True):
+        padded[: len(row)] = row
+    lengths = [len(row) for row in rows]
+    y = np.arange(len(rows))
+    for options in ({}, {"length": 3}, {"length": 6}, {"buckets": [2, 4]}, {"mean": 1, "std": 2}):
+        options = {**options, "shuffle": True, "batch_size": 2}
+        found = SequenceBatches(kind(rows), y, **options)
+        expected = SequenceBatches(dense, y, lengths=lengths, **options)
+        for (x, labels), (x_expected, labels_expected) in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(x, x_expected)
+            assert x.dtype == x_expected.dtype
+            np.testing.assert_array_equal(labels, labels_expected)
+
+
+@pytest.mark.backend_free
+def test_a_list_of_maps_is_pickled_as_the_names_of_their_files(tmp_path):
+    from keras_ssm.datasets import SequenceBatches
+
+    np.arange(9000, dtype="int16").tofile(tmp_path / "rows.bin")
+    whole = np.memmap(tmp_path / "rows.bin", "int16", "r")
+    batches = SequenceBatches([whole[:4000], whole[4000:]], [0, 1], 2)
+    pickled = pickle.dumps(batches)
+    assert len(pickled) < 3000
+    np.testing.assert_array_equal(pickle.loads(pickled)[0][0], batches[0][0])
+    assert batches[0][0].shape == (2, 5000)
 
 
 @pytest.mark.backend_free
@@ -309,7 +377,7 @@ def token_model():
         [
             keras.Input((None,), dtype="int32"),
             keras.layers.Embedding(10, 4, mask_zero=True),
-            layers.SequencePooling("masked_mean"),
+            layers.SequencePooling("mean"),
             keras.layers.Dense(3),
         ]
     )
@@ -357,3 +425,69 @@ def test_every_epoch_of_fit_has_an_order_of_its_own():
     model.compile("sgd", "mse", jit_compile=False)
     model.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=[follow])
     assert seen[0] != seen[1] != seen[2] != seen[0]
+
+
+# Several processes.
+
+
+def parts_of(world, **options):
+    """The batches of an epoch, each put together from the parts of all processes."""
+    from keras_ssm.datasets import SequenceBatches
+
+    x, y, lengths = varying()
+    options = {"batch_size": 8, "lengths": lengths, "shuffle": True, "seed": 3, **options}
+    epoch = options.pop("epoch", 0)
+    processes = [SequenceBatches(x, y, shard=(rank, world), **options) for rank in range(world)]
+    for process in processes:
+        process.epoch = epoch
+    return list(zip(*processes, strict=True))
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("buckets", [None, [4, 5, 11, 16]])
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_share_the_batches_of_one(world, buckets):
+    """In order, and those that are not full too: 40 sequences in buckets leave odd ones."""
+    for epoch in (0, 3):
+        whole = parts_of(1, buckets=buckets, epoch=epoch)
+        shared = parts_of(world, buckets=buckets, epoch=epoch)
+        assert len(shared) == len(whole)
+        for ((x, y),), parts in zip(whole, shared, strict=True):
+            np.testing.assert_array_equal(np.concatenate([x for x, _ in parts]), x)
+            np.testing.assert_array_equal(np.concatenate([y for _, y in parts]), y)
+            sizes = [len(y) for _, y in parts]
+            assert max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.backend_free
+def test_a_process_reads_its_part_of_a_file_and_nothing_else(tmp_path):
+    from keras_ssm.datasets import SequenceBatches
+
+    np.save(tmp_path / "x.npy", np.arange(24).reshape(12, 2))
+    x = np.load(tmp_path / "x.npy", mmap_mode="r")
+    batches = SequenceBatches(x, np.arange(12), 4, shuffle=True, shard=(1, 2))
+    read = []
+
+    class Recording(np.ndarray):
+        def __getitem__(self, index):
+            if isinstance(index, np.ndarray):
+                read.extend(index)
+            return super().__getitem__(index)
+
+    batches._x = batches._x.view(Recording)
+    mine = np.concatenate(labels(batches))
+    assert list(map(int, read)) == mine.tolist()
+    assert len(mine) == 6
+
+
+@pytest.mark.backend_free
+@pytest.mark.parametrize("shard", [(2, 2), (-1, 2), (0, 0), 3, (0, 1, 2), (0.5, 2)])
+def test_a_shard_is_a_rank_below_a_number_of_processes(shard):
+    with pytest.raises(ValueError, match=r"`shard` must be \(rank, world\).*Received: shard="):
+        numbered(8, 3, batch_size=4, shard=shard)
+
+
+@pytest.mark.backend_free
+def test_processes_must_be_able_to_share_a_batch():
+    with pytest.raises(ValueError, match=r"multiple of the 3 processes.*Received: batch_size=4"):
+        numbered(8, 3, batch_size=4, shard=(0, 3))

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -173,6 +174,106 @@ def test_a_file_of_something_else_is_refused_and_left(tmp_path):
     with pytest.raises(ValueError, match=r"train.h5, found a file of \d+ bytes"):
         cached(path, arrays)
     assert path.read_bytes() == before
+
+
+# Files that were made to mislead. What they would read is in `secret`.
+
+
+def as_objects(content, secret):
+    content["x"] = np.array(["a"] * 40, "O")
+
+
+def of_any_length(content, secret):
+    content.create_dataset("x", (40,), h5py.vlen_dtype("uint8"))
+
+
+def as_records(content, secret):
+    content["x"] = np.zeros(40, [("a", "u1")])
+
+
+def as_references(content, secret):
+    content.create_dataset("x", (40,), h5py.ref_dtype)
+
+
+def elsewhere(content, secret):
+    content["x"] = h5py.ExternalLink(str(secret), "y")
+
+
+def beside(content, secret):
+    content["x"] = h5py.SoftLink("/y")
+
+
+def outside(content, secret):
+    content.create_dataset("x", (40,), "uint8", external=[(str(secret), 0, 40)])
+
+
+def composed(content, secret):
+    layout = h5py.VirtualLayout((40,), "int32")
+    layout[:] = h5py.VirtualSource(str(secret), "y", (40,))
+    content.create_virtual_dataset("x", layout)
+
+
+def compressed(content, secret):
+    content.create_dataset("x", data=X, compression="gzip")
+
+
+def in_chunks(content, secret):
+    content.create_dataset("x", data=X, chunks=(10, 7))
+
+
+def in_a_group(content, secret):
+    content["x/x"] = X
+
+
+def shorter(content, secret):
+    content["x"] = X[:20]
+
+
+def of_another_kind(content, secret):
+    content["x"] = X.astype("int8")
+
+
+@pytest.mark.parametrize(
+    ("replace", "found"),
+    [
+        (shorter, "not those that were written"),
+        (of_another_kind, "not those that were written"),
+        (as_objects, "x is an array of object"),
+        (of_any_length, "x is an array of object"),
+        (as_records, r"x is an array of \[\('a'"),
+        (as_references, "x is an array of object"),
+        (elsewhere, "x is a link"),
+        (beside, "x is a link"),
+        (outside, "x does not lie in one piece in this file"),
+        (composed, "x does not lie in one piece in this file"),
+        (compressed, "x does not lie in one piece in this file"),
+        (in_chunks, "x does not lie in one piece in this file"),
+        (in_a_group, "x is not an array"),
+    ],
+)
+def test_an_array_that_is_not_numbers_in_this_file_is_built_anew(tmp_path, caplog, replace, found):
+    path, secret = tmp_path / "train.h5", tmp_path / "secret.h5"
+    for each in (path, secret):
+        cached(each, arrays)
+    with h5py.File(path, "r+") as content:
+        del content["x"]
+        replace(content, secret)
+    np.testing.assert_array_equal(cached(path, arrays)["x"], X)
+    assert re.search(f"train.h5.* cannot be used .*{found}", caplog.text)
+
+
+@pytest.mark.parametrize("mark", ["settings", "sources"])
+@pytest.mark.parametrize("value", [None, 3, np.arange(4), b"\xff"])
+def test_marks_that_are_missing_or_something_else(tmp_path, mark, value):
+    path, source = tmp_path / "train.h5", tmp_path / "source"
+    source.touch()
+    cached(path, arrays, sources=[source])
+    with h5py.File(path, "r+") as content:
+        del content.attrs[mark]
+        if value is not None:
+            content.attrs[mark] = value
+    found = cached(path, lambda: {"x": X[:2]}, sources=[source])
+    assert found["x"].shape == (2, 7)
 
 
 # Accidents.

@@ -91,6 +91,22 @@ def test_grey_values_are_those_of_pillow(tmp_path):
             np.testing.assert_array_equal(row, np.asarray(picture).reshape(-1))
 
 
+def test_pixels_are_scaled_as_by_the_official_code(tmp_path):
+    """src/dataloaders/basic.py of state-spaces/s4, CIFAR10.setup: ToTensor and Normalize."""
+    from keras_ssm.datasets import SequenceBatches, cifar10, lra_image
+
+    write(tmp_path, files())
+    cases = (
+        (cifar10, (0.4914, 0.4822, 0.4465), (0.247, 0.243, 0.261)),
+        (lra_image, 122.6 / 255.0, 61.0 / 255.0),
+    )
+    for module, mean, std in cases:
+        x, y = module.load_data(data_dir=tmp_path)[2]
+        batches = SequenceBatches(x, y, len(y), mean=module.MEAN, std=module.STD)
+        tensors = (x if x.ndim == 3 else x[..., None]) / 255.0
+        np.testing.assert_allclose(batches[0][0], (tensors - mean) / std, atol=1e-5)
+
+
 def test_the_seed_decides_the_split_of_the_training_images_alone(tmp_path):
     from keras_ssm.datasets import cifar10
 
@@ -109,23 +125,91 @@ class Harmful:
         return print, ("this pickle was run",)
 
 
+class Pointers:
+    """An array whose pickle says that its bytes are objects, as no array would pickle itself."""
+
+    def __reduce__(self):
+        reconstruct, arguments, _ = np.empty(0).__reduce__()
+        state = (1, (1, 3072), np.dtype("O"), False, b"\x01" * 8 * 3072)
+        return reconstruct, arguments, state
+
+
+class Whole:
+    """An array with a state of its own choice."""
+
+    def __init__(self, *state):
+        self.state = state
+
+    def __reduce__(self):
+        reconstruct, arguments, _ = np.empty(0).__reduce__()
+        return reconstruct, arguments, self.state
+
+
+def dumped(data, labels):
+    return pickle.dumps({b"data": data, b"labels": labels}, 2)
+
+
+PIXELS = np.arange(2 * 3072).astype("uint8").reshape(2, 3072)
+
+
 @pytest.mark.parametrize(
     ("content", "found"),
     [
         (batch(2)[:-500], r"found \d+ bytes that cannot be read"),
         (b"", "found 0 bytes"),
-        (pickle.dumps({b"data": np.zeros((2, 5), "uint8"), b"labels": [0, 1]}, 2), r"\(2, 5\)"),
+        (dumped(np.zeros((2, 5), "uint8"), [0, 1]), r"\(2, 5\)"),
         (pickle.dumps({b"labels": [0, 1]}, 2), "KeyError"),
-        (pickle.dumps({b"data": Harmful(), b"labels": [0]}, 2), "print is no part of an array"),
+        (dumped(Harmful(), [0]), "print is no part of an array"),
+        (dumped(Pointers(), [0]), "the pixels are not bytes"),
+        (dumped(PIXELS.astype("int16"), [0, 1]), "the pixels are not bytes"),
+        (dumped(PIXELS.copy("F"), [0, 1]), "the pixels are not bytes"),
+        (dumped(Whole(1, ("a" * 99, 3072), np.dtype("u1"), False, bytes(3072)), [0]), "shape"),
+        (dumped(Whole(1, (-2, -3072), np.dtype("u1"), False, bytes(6144)), [0, 1]), "shape"),
+        (dumped(b"bytes", [0]), "AttributeError"),
+        (dumped(PIXELS, [0, 1, 2]), "found 3 and 2"),
+        (dumped(PIXELS[:0], []), "cannot be read"),
+        (dumped(PIXELS, [0, 10]), "labels from 0 to 9 .*found 0 to 10"),
+        (dumped(PIXELS, [-1, 0]), "found -1 to 0"),
+        (dumped(PIXELS, [0, 2**32]), "found 0 to 4294967296"),
+        (dumped(PIXELS, [0, 1.0]), "not a list of whole numbers"),
+        (dumped(PIXELS, np.array([0, 1])), "not a list of whole numbers"),
+        # Room for 2^31 entries of the memo, and for a text of as many bytes.
+        (b"\x80\x02]r\xff\xff\xff\x7f.", "cannot be read"),
+        (b"\x80\x02T\xff\xff\xff\x7fabc.", "cannot be read"),
+        (batch(0), "found that of .*data_batch_1 in .*data_batch_3 too"),
     ],
 )
 def test_a_batch_that_is_none_is_named_and_never_run(tmp_path, content, found, capsys):
     from keras_ssm.datasets import cifar10
 
     write(tmp_path, {**files(), "cifar-10-batches-py/data_batch_3": content})
-    with pytest.raises(ValueError, match=rf"data_batch_3.*{found}"):
+    with pytest.raises(ValueError, match=rf"data_batch_3.*{found}|{found}"):
         cifar10.load_data(data_dir=tmp_path)
     assert capsys.readouterr().out == ""
+
+
+def test_no_room_is_made_for_a_number_in_a_pickle(tmp_path):
+    resource = pytest.importorskip("resource", reason="memory cannot be measured on this system")
+    from keras_ssm.datasets import cifar10
+
+    # A list that is remembered as number 2^26: a table up to there would take a gigabyte.
+    content = b"\x80\x02]r" + (2**26).to_bytes(4, "little") + b"."
+    write(tmp_path, {**files(), "cifar-10-batches-py/data_batch_3": content})
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=r"data_batch_3, found 9 bytes"):
+        cifar10.load_data(data_dir=tmp_path)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 300e3  # kilobytes
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_batches_pickled_by_python_3_are_read(tmp_path, protocol):
+    from keras_ssm.datasets import cifar10
+
+    content = pickle.loads(batch(5), encoding="bytes")
+    write(tmp_path, {**files(), "cifar-10-batches-py/test_batch": pickle.dumps(content, protocol)})
+    test = cifar10.load_data(data_dir=tmp_path)[2]
+    np.testing.assert_array_equal(test[0], original(NAMES[5:])[0])
+    assert test[1].tolist() == original(NAMES[5:])[1]
 
 
 def test_batches_that_are_missing(tmp_path):

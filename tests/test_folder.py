@@ -1,3 +1,4 @@
+import pathlib
 import wave
 
 import numpy as np
@@ -99,6 +100,65 @@ def test_a_sound_that_does_not_fit_is_named(words, tmp_path, damage):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+def test_a_clip_that_moves_to_another_class_gets_its_label(words, tmp_path):
+    def labels():
+        return {
+            int(n): int(y) for part in load(words, tmp_path) for _, y, n in zip(*part, strict=True)
+        }
+
+    before = labels()
+    (words / "no" / "7.wav").rename(words / "yes" / "7.wav")
+    assert labels() == {**before, 57: 1}
+    assert before[57] == 0
+    # The names of the classes decide the labels, too.
+    (words / "no").rename(words / "zero")
+    assert labels() == {length: 1 - label for length, label in {**before, 57: 1}.items()}
+
+
+def test_a_clip_that_moves_is_seen_though_no_name_size_or_order_changes(tmp_path):
+    for number in range(1, 7):
+        word = "cat" if number <= 3 else "dog"
+        sound(tmp_path / "words" / word / f"{number}.wav", clip(number, 50))
+
+    def labels():
+        x, y, _ = load(tmp_path / "words", tmp_path, validation_fraction=0, test_fraction=0)[0]
+        return {int(row[0]): int(label) for row, label in zip(x, y, strict=True)}
+
+    moved = int(clip(3, 50)[0])
+    assert labels()[moved] == 0
+    (tmp_path / "words/cat/3.wav").rename(tmp_path / "words/dog/3.wav")
+    assert labels()[moved] == 1
+
+
+def test_a_folder_that_moves_as_a_whole_is_still_prepared(words, tmp_path, monkeypatch):
+    from keras_ssm.datasets import cache
+
+    one = cache._stamp(sorted(words.rglob("*.wav")))
+    words.rename(tmp_path / "other")
+    assert cache._stamp(sorted((tmp_path / "other").rglob("*.wav"))) == one
+    monkeypatch.chdir(tmp_path)
+    assert cache._stamp(sorted(pathlib.Path("other").rglob("*.wav"))) == one
+
+
+def test_one_sound_in_two_files_is_refused(words, tmp_path):
+    (words / "yes" / "copy.wav").write_bytes((words / "no" / "7.wav").read_bytes())
+    with pytest.raises(ValueError, match=r"found that of .*no/7.wav in .*yes/copy.wav too$"):
+        load(words, tmp_path)
+
+
+def test_a_part_that_would_be_empty_is_refused(words, tmp_path):
+    with pytest.raises(ValueError, match=r"a part of every 0.01, found 20 samples of 2 classes"):
+        load(words, tmp_path, validation_fraction=0.01)
+    parts = load(words, tmp_path, validation_fraction=0, test_fraction=0)
+    assert [len(y) for _, y, _ in parts] == [20, 0, 0]
+    for wrong in ({"seed": -1}, {"seed": 2**32}, {"seed": "1"}, {"seed": 1.0}, {"seed": True}):
+        with pytest.raises(ValueError, match=r"`seed` must be .*Received: seed="):
+            load(words, tmp_path, **wrong)
+    for wrong in ("0.1", None, -0.1, 1, float("nan")):
+        with pytest.raises(ValueError, match="Received: test_fraction="):
+            load(words, tmp_path, test_fraction=wrong)
+
+
 def test_folders_without_sounds(tmp_path):
     (tmp_path / "words").mkdir()
     with pytest.raises(ValueError, match=r"a folder per class, or a .npz file, in .*empty folder"):
@@ -149,16 +209,24 @@ def test_features_of_a_numpy_archive(tmp_path):
         ({"x": TOKENS, "y": Y, "z": Y}, "found .*z int64"),
         ({"x": TOKENS[0], "y": Y}, "expected x as"),
         ({"x": TOKENS > 1, "y": Y}, "expected x as .*found x bool"),
-        ({"x": TOKENS.astype("int32") - 5, "y": Y}, "tokens from 0 in .*, found -5"),
+        ({"x": TOKENS.astype("int32") - 5, "y": Y}, r"tokens from 0 to .*mine.npz, found -5 to"),
         ({"x": TOKENS, "y": Y[:19]}, r"expected y as 20 whole numbers"),
         ({"x": TOKENS, "y": Y - 1}, "expected y as 20 whole numbers from 0"),
         ({"x": TOKENS, "y": Y / 2}, "found .*y float64"),
         ({"x": TOKENS[:0], "y": Y[:0]}, "at least one"),
-        ({"x": TOKENS, "y": Y, "lengths": LENGTHS - 1}, "from 0 to 19"),
-        ({"x": TOKENS, "y": Y, "lengths": LENGTHS + 11}, "from 12 to 31"),
+        (
+            {"x": TOKENS, "y": Y, "lengths": LENGTHS - 1},
+            "mine.npz, found 0 to 19",
+        ),
+        ({"x": TOKENS, "y": Y, "lengths": LENGTHS + 11}, "mine.npz, found 12 to 31"),
         ({"x": TOKENS, "y": Y, "lengths": LENGTHS[:1]}, "expected lengths"),
         ({"x": np.where(TOKENS == 65, np.nan, 1.0), "y": Y}, r"others in x\[2\]"),
-        ({"x": np.array([[{}]]), "y": Y[:1]}, "cannot be read as arrays .*pickle"),
+        ({"x": np.array([[{}]]), "y": Y[:1]}, "mine.npz.*array of object, not of numbers"),
+        ({"x": TOKENS, "y": Y + 2**32}, "labels below 20.*mine.npz, found 4294967297"),
+        ({"x": TOKENS, "y": Y + 19}, "labels below 20"),
+        ({"x": TOKENS.astype("int64") + 2**31, "y": Y}, "tokens from 0 to .*found 2147483648"),
+        ({"x": TOKENS[:, :0], "y": Y}, "expected x as"),
+        ({"x": TOKENS * 1e300, "y": Y}, "finite numbers of float32"),
     ],
 )
 def test_arrays_that_do_not_fit(tmp_path, arrays, found):
@@ -166,8 +234,14 @@ def test_arrays_that_do_not_fit(tmp_path, arrays, found):
         load(saved(tmp_path, **arrays), tmp_path)
 
 
-def test_a_numpy_archive_that_was_cut_short(tmp_path):
-    path = saved(tmp_path, x=TOKENS, y=Y)
-    path.write_bytes(path.read_bytes()[:300])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_numpy_archive_that_was_cut_short_or_changed(tmp_path, save):
+    path = tmp_path / "mine.npz"
+    save(path, x=TOKENS, y=Y)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
     with pytest.raises(ValueError, match=r"mine.npz, found 300 bytes"):
+        load(path, tmp_path)
+    path.write_bytes(whole[:200] + bytes([whole[200] ^ 1]) + whole[201:])
+    with pytest.raises(ValueError, match=rf"mine.npz, found {len(whole)} bytes"):
         load(path, tmp_path)

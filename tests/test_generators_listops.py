@@ -230,6 +230,12 @@ def test_duplicates_are_left_out_until_there_are_no_more_samples():
         ({"max_args": 1}, "max_args=1"),
         ({"counts": (1, 2)}, r"counts=\(1, 2\)"),
         ({"workers": 0}, "workers=0"),
+        ({"workers": 1.5}, "workers=1.5"),
+        ({"counts": (5, 0, 5)}, r"counts=\(5, 0, 5\)"),
+        ({"counts": (5, 1.5, 5)}, r"counts=\(5, 1.5, 5\)"),
+        ({"max_length": "30"}, "max_length='30'"),
+        ({"max_depth": 2.5}, "max_depth=2.5"),
+        ({"seed": -1}, "seed=-1"),
     ],
 )
 def test_settings_that_cannot_be_met(settings, message, tmp_path):

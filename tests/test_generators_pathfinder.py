@@ -254,6 +254,9 @@ def test_wrong_settings(written, tmp_path, monkeypatch):
         pathfinder.generate(tmp_path, 1, size=48)
     with pytest.raises(ValueError, match="Received: size=32, contour_length=7"):
         pathfinder.samples(1, contour_length=7)
+    for wrong in ({"count": 0}, {"count": 2.5}, {"count": True}, {"count": 1, "seed": "a"}):
+        with pytest.raises(ValueError, match=r"Received: (count|seed)="):
+            pathfinder.generate(tmp_path, **wrong)
     with pytest.raises(ValueError, match="nothing is overwritten"):
         pathfinder.generate(written.parents[1], 1, contour_length=9)
     assert len(list(written.rglob("*.png"))) == 12

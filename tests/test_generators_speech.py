@@ -137,13 +137,32 @@ def test_without_espeak_the_error_names_its_package(tmp_path, monkeypatch):
     espeak._library.cache_clear()
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"clips": 0},
+        {"clips": 1.5},
+        {"words": []},
+        {"words": ["yes", "yes"]},
+        {"words": "yes"},
+        {"words": ["../yes"]},
+        {"words": ["yes", 3]},
+        {"words": [""]},
+        {"seed": -1},
+    ],
+)
+def test_arguments_that_are_refused_before_anything_is_said(tmp_path, wrong):
+    from keras_ssm.datasets.generators import speech
+
+    ((name, _),) = wrong.items()
+    with pytest.raises(ValueError, match=rf"Received: .*{name}="):
+        speech.generate(tmp_path, **wrong)
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_arguments(corpus, espeak, tmp_path):
     from keras_ssm.datasets.generators import speech
 
-    with pytest.raises(ValueError, match="clips=0"):
-        speech.generate(tmp_path, clips=0)
-    with pytest.raises(ValueError, match=r"words=\['yes', 'yes'\]"):
-        speech.generate(tmp_path, words=["yes", "yes"])
     with pytest.raises(ValueError, match=r"said in a second.*word='one two three"):
         speech.samples("one two three four five six seven eight nine ten eleven twelve", 1)
     with pytest.raises(ValueError, match=r"Received: en\+nobody"):

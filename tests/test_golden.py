@@ -16,9 +16,9 @@ from keras import ops
 from keras.src.backend.common.dtypes import BIT64_TO_BIT32_DTYPE
 
 from keras_ssm import converters
+from keras_ssm.backend import gelu
 from keras_ssm.layers import DSS, S4D
-from keras_ssm.layers.gating import _gelu
-from keras_ssm.ops.complex import exp, scale
+from keras_ssm.ops.complex import exp, multiply, scale
 
 BACKEND = keras.backend.backend()
 TOLERANCE = {"float32": 2e-5, "float64": 1e-9}
@@ -180,32 +180,37 @@ def quantities(case, target, u, state0=None):
         found["y"] = value * ops.sigmoid(gate)
     ssm = case.ssm(target)
     if "pre_linear" in case.arrays:
-        found["pre_linear"] = _gelu(ssm(u), approximate=False)
+        found["pre_linear"] = gelu(ssm(u), approximate=False)
     if "K" in case.arrays:
-        found["K"] = ssm.impulse_response(case.arrays["K"].shape[-1])
+        directions = (False, True) if case.arrays["K"].shape[0] > ssm.channels else (False,)
+        kernels = [
+            ssm.impulse_response(case.arrays["K"].shape[-1], backward=backward)
+            for backward in (directions if ssm.bidirectional else (False,))
+        ]
+        found["K"] = ops.concatenate(kernels, axis=0)
     return found | derived(ssm)
 
 
 def derived(layer):
     """What the fixtures call derived quantities, and those of the step mode."""
+    Lambda, (dt, _) = layer.continuous()
     if isinstance(layer, DSS):
-        return {"derived.Lambda": layer.continuous()[0]}
-    Lambda, dt = layer.continuous()
+        return {"derived.Lambda": Lambda}
     found = {"derived.Lambda": Lambda, "derived.A": Lambda, "derived.dt": dt}
     if isinstance(layer, S4D):
         found["derived.B"] = layer._tiled(layer._pair(layer.B))
         found["derived.C"] = layer._pair(layer.C)
-        if layer.uses_softmax:
+        if layer.discretization == "softmax":
             return found
-    log_lam, B, C = layer.recurrence()
-    lam = exp(log_lam)
+    system = layer.system()
+    lam, C = exp(system.log_lam), system.C
     if isinstance(layer, S4D):
-        return found | {"step.dA": lam, "step.dB": B, "step.dC": scale(C, 0.5)}
-    found |= {"derived.Lambda_bar": lam, "derived.B_bar": B}
+        forward = C[0][0], C[1][0]
+        return found | {"step.dA": lam, "step.dB": system.B, "step.dC": scale(forward, 0.5)}
+    gamma = tuple(z[:, None] for z in system.gamma)
+    found |= {"derived.Lambda_bar": lam, "derived.B_bar": multiply(gamma, system.B)}
     factor = 2 if layer.conjugate_symmetry else 1
-    weights = [layer.C, layer.C_backward] if layer.bidirectional else [layer.C]
-    pairs = [layer._output(weight) for weight in weights]
-    C_tilde = tuple(ops.concatenate([p[i] for p in pairs], axis=-1) / factor for i in (0, 1))
+    C_tilde = tuple(ops.concatenate(list(z), axis=-1) / factor for z in C)
     return found | {"derived.C_tilde": C_tilde}
 
 

@@ -216,7 +216,7 @@ def test_a_preset_that_lacks_a_shard_of_its_weights_names_it(presets, tmp_path):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: hub.SSMBackbone(9, "lstm"), "`layer` must be one of .*'s5'.*: layer='lstm'"),
+        (lambda: hub.SSMBackbone(9, "lstm"), "expected a layer: one of .*'s5'.*: layer='lstm'"),
         (lambda: hub.SSMBackbone(9, depth=0), "`depth` must be a positive integer.*: depth=0"),
         (lambda: hub.SSMBackbone(0), "`vocabulary_size` must be a positive .*: vocabulary_size=0"),
         (lambda: hub.SSMFeatureBackbone(0), "`features` must be a positive .*: features=0"),

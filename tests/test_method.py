@@ -9,13 +9,13 @@ from keras import ops
 from state_cases import FEATURES, built, twin
 
 from keras_ssm.layers import DSS, S4D
-from keras_ssm.ops import chunked
+from keras_ssm.ops import chunks
 
 # Every shape is compiled anew on JAX and TensorFlow: there, one layer and two lengths.
 CHEAP = keras.backend.backend() in ("torch", "numpy")
 NAMES = ["DSS-exp", "S4D-zoh", "S4D-real"] if CHEAP else ["S4D-zoh"]
 DIRECTIONS = [False, True] if CHEAP else [True]
-LENGTHS = [1, 5, chunked.CHUNK, 6 * chunked.CHUNK + 3]
+LENGTHS = [1, 5, chunks.CHUNK, 6 * chunks.CHUNK + 3]
 
 
 def pair_of(name, **options):
@@ -42,7 +42,7 @@ def test_chunks_equal_the_fft(name, length, bidirectional):
 def test_chunks_carry_a_state_and_leave_one(name):
     rng = np.random.default_rng(0)
     fft, chunk = pair_of(name, return_state=True)
-    u = rng.standard_normal((2, 2 * chunked.CHUNK + 3, FEATURES)).astype("float32")
+    u = rng.standard_normal((2, 2 * chunks.CHUNK + 3, FEATURES)).astype("float32")
     state = rng.standard_normal((2, fft.state_width)).astype("float32")
     mask = rng.random(u.shape[:2]) < 0.7
     results = (compiled(f.__call__)(u, mask=mask, initial_state=state) for f in (fft, chunk))
@@ -55,7 +55,7 @@ def test_chunks_carry_a_state_and_leave_one(name):
 def test_chunks_have_the_gradients_of_the_fft(bidirectional):
     rng = np.random.default_rng(0)
     layers = pair_of("S4D-zoh", bidirectional=bidirectional)
-    u = rng.standard_normal((2, 5 * chunked.CHUNK + 3, FEATURES)).astype("float32")
+    u = rng.standard_normal((2, 5 * chunks.CHUNK + 3, FEATURES)).astype("float32")
     g = rng.standard_normal((2, u.shape[1], 2 * FEATURES)).astype("float32")
     expected, found = (
         value_and_gradients(
@@ -84,6 +84,6 @@ def test_what_has_no_chunks_says_so():
     with pytest.raises(ValueError, match="softmax kernel has none"):
         DSS(8, method="chunk")
     with pytest.raises(ValueError, match="softmax kernel has none"):
-        S4D(8, discretization="dss", method="chunk")
+        S4D(8, discretization="softmax", method="chunk")
     with pytest.raises(ValueError, match=r"`method` must be one of.*'slow'"):
         S4D(8, method="slow")

@@ -119,7 +119,7 @@ def test_nan_in_the_input_of_predict_changes_no_weight():
 
 
 def uncompiled():
-    return classifier(3, (None, 1), "dss", depth=1, width=4, state_size=4, norm="batch")
+    return classifier(3, (None, 1), "dss", depth=1, width=4, state_size=4, block={"norm": "batch"})
 
 
 def test_tokens_with_padding_give_the_logits_of_the_tokens_alone():
@@ -153,12 +153,12 @@ def test_a_token_is_encoded_as_a_dense_layer_encodes_its_one_hot_vector():
 def test_padding_that_only_the_pooling_masks_is_a_step_like_any_other(prenorm):
     options = {
         "input_shape": (None,), "layer": "s5", "depth": 1, "width": 4, "state_size": 4,
-        "vocabulary_size": 7, "one_hot": True, "bidirectional": True, "norm": "batch",
-        "prenorm": prenorm, "final_norm": True,
+        "vocabulary_size": 7, "one_hot": True, "bidirectional": True,
+        "block": {"norm": "batch", "prenorm": prenorm}, "final_norm": True,
     }  # fmt: skip
-    model = classifier(None, masked="pooling", pooling="masked_mean", **options)
+    model = classifier(None, masked="pooling", pooling="mean", **options)
     plain = classifier(None, masked=False, pooling=None, **options)
-    full = classifier(None, masked=True, pooling="masked_mean", **options)
+    full = classifier(None, masked=True, pooling="mean", **options)
     plain.set_weights([numpy(w) for w in model.weights])
     full.set_weights([numpy(w) for w in model.weights])
     tokens = np.tile(np.array([[3, 1, 6, 2, 0, 0], [1, 2, 3, 4, 5, 6]], "int32"), (3, 1))
@@ -175,7 +175,7 @@ def test_padding_that_only_the_pooling_masks_is_a_step_like_any_other(prenorm):
 def test_the_norm_after_the_last_block_sees_valid_steps_only_when_padding_is_hidden():
     options = {
         "input_shape": (None,), "layer": "dss", "depth": 1, "width": 4, "state_size": 4,
-        "vocabulary_size": 7, "norm": "batch", "final_norm": True, "norm_momentum": 0.0,
+        "vocabulary_size": 7, "block": {"norm": "batch", "norm_momentum": 0.0}, "final_norm": True,
         "pooling": "last",
     }  # fmt: skip
     model = classifier(None, masked=True, **options)
@@ -210,7 +210,7 @@ def test_without_pooling_there_are_logits_at_every_step():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"layer": "lstm"}, "`layer` must be one of .*'s5'.* Received: layer='lstm'"),
+        ({"layer": "lstm"}, "expected a layer: one of .*'s5'.* Received: layer='lstm'"),
         ({"depth": 0}, "`depth` must be a positive integer. Received: depth=0"),
         (
             {"input_shape": (None,)},
@@ -219,8 +219,12 @@ def test_without_pooling_there_are_logits_at_every_step():
         ({"vocabulary_size": 5}, "Received: input_shape=.*, vocabulary_size=5"),
         ({"one_hot": True}, "needs a `vocabulary_size`"),
         ({"masked": "norm"}, "must be False, True or 'pooling'. Received: masked='norm'"),
-        ({"masked": "pooling"}, "needs pooling=.* Received: masked='pooling', pooling='mean'"),
-        ({"norm": None, "final_norm": True}, "needs a `norm`. Received: .*norm=None"),
+        (
+            {"masked": "pooling", "pooling": "all_mean"},
+            "needs pooling=.* Received: masked='pooling', pooling='all_mean'",
+        ),
+        ({"block": {"gate": "glu"}}, "may have 'gating', .* Received: block=.*'gate'"),
+        ({"block": {"norm": None}, "final_norm": True}, "needs a `norm`. Received: .*norm=None"),
         ({"pooling": "max"}, "`mode` must be one of .* Received: mode='max'"),
     ],
     ids=str,

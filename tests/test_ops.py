@@ -40,7 +40,7 @@ def complex_normal(rng, *shape):
 def test_vandermonde_product_equals_the_sum_of_powers(length):
     rng = np.random.default_rng(0)
     log_lam, w = modes(rng, 3, 4), complex_normal(rng, 2, 3, 4)
-    K = vandermonde.vandermonde(pair(w), pair(log_lam), length)
+    K = vandermonde.sum_modes(pair(w), pair(log_lam), length)
     assert relative_error(ops.convert_to_numpy(K), oracles.vandermonde(w, log_lam, length)) < 2e-6
 
 
@@ -72,8 +72,8 @@ def test_chunks_are_counted_in_a_batch_of_unknown_size():
         b = tf.transpose(tf.stack([chunks, chunks], axis=1), (4, 1, 3, 0, 2))
         shapes.append(chunks.shape)
         lam = tf.fill((3,), -0.1)
-        shapes.append(scan._matrices((lam, lam), b, False).table.shape)
-        return scan.scan((lam, lam), b)
+        shapes.append(scan.powers_in_chunks((lam, lam), *scan.chunk_sizes(b)).shape)
+        return scan.run_scan((lam, lam), b)
 
     run(tf.ones((2, 40, 3)))
     assert shapes[0].as_list() == [None, 3, 16, 3]
@@ -87,7 +87,7 @@ def in_time(x, length):
 
 def block_scan(log_lam, b, x0=None, reverse=False):
     start = None if x0 is None else ops.stack([ops.transpose(z) for z in x0], axis=1)
-    return in_time(scan.scan(log_lam, in_chunks(b), start, reverse), ops.shape(b[0])[1])
+    return in_time(scan.run_scan(log_lam, in_chunks(b), start, reverse), ops.shape(b[0])[1])
 
 
 @pytest.mark.parametrize("length", LENGTHS)
@@ -194,7 +194,7 @@ def test_gradients_equal_finite_differences(length):
     arrays = [log_lam.real, log_lam.imag, w.real, w.imag, u]
 
     def ours(re, im, w_re, w_im, u):
-        K = vandermonde.vandermonde((w_re, w_im), (re, im), length)
+        K = vandermonde.sum_modes((w_re, w_im), (re, im), length)
         x = vandermonde.weighted_sum(u, (re, im))
         total = ops.sum(K * ops.cast(gK, "float32")) + ops.sum(x[0] * ops.cast(gx.real, "float32"))
         return total + ops.sum(x[1] * ops.cast(gx.imag, "float32"))
@@ -257,7 +257,7 @@ def test_gradients_of_the_varying_scan_equal_finite_differences(length):
     arrays = [log_lam.real, log_lam.imag, b.real, b.imag, x0.real, x0.imag]
 
     def ours(re, im, b_re, b_im, x0_re, x0_im):
-        x = varying_scan.varying_scan((re, im), (b_re, b_im), (x0_re, x0_im))
+        x = varying_scan.run_varying_scan((re, im), (b_re, b_im), (x0_re, x0_im))
         return ops.sum(x[0] * ops.cast(g.real, "float32") + x[1] * ops.cast(g.imag, "float32"))
 
     def theirs(re, im, b_re, b_im, x0_re, x0_im):

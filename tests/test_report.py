@@ -4,8 +4,10 @@ import keras
 import numpy as np
 import pytest
 
+import keras_ssm
 import keras_ssm_cli
-from keras_ssm import analysis, cli, recipes, report, runs
+from keras_ssm import analysis, cli, recipes
+from keras_ssm.cli import report, run_folder
 from keras_ssm.layers import DSS, S4D
 
 pytest.importorskip("matplotlib")
@@ -25,8 +27,8 @@ def run(tmp_path_factory):
     recipe["model"].update(depth=1, width=4, state_size=4)
     keras.utils.set_random_seed(3)
     model = recipes.build_model(recipe)
-    runs.create(folder, {"recipe": recipe, "seed": 3})
-    model.save(folder / runs.BEST)
+    run_folder.create(folder, {"recipe": recipe, "seed": 3})
+    model.save(folder / run_folder.BEST)
     return folder
 
 
@@ -42,8 +44,8 @@ def test_all_pictures_of_a_run_are_written(run, capsys):
 
 
 def test_the_layer_before_training_is_that_of_the_seed(run):
-    config, model = runs.read_config(run), runs.load_model(run)
-    before = report._before(config, model)
+    config, model = run_folder.read_config(run), run_folder.load_model(run)
+    before = analysis.ssm_layers(report._untrained(config, model))
     for path, layer in analysis.ssm_layers(model).items():
         for mine, theirs in zip(layer.weights, before[path].weights, strict=True):
             np.testing.assert_array_equal(*map(keras.ops.convert_to_numpy, (mine, theirs)))
@@ -60,6 +62,35 @@ def mixed(tmp_path_factory):
     path = tmp_path_factory.mktemp("models") / "mixed.keras"
     model.save(path)
     return path
+
+
+def test_a_saved_model_is_drawn_beside_its_file(tmp_path):
+    model = keras.Sequential([keras.Input((20, 2)), S4D(4, name="s4d")])
+    model.save(tmp_path / "mine.keras")
+    assert command("plot", tmp_path / "mine.keras") == 0
+    assert len(list((tmp_path / "mine-plots").glob("s4d-*.png"))) == 8
+
+
+def test_a_summary_in_python_is_that_of_the_command(mixed, capsys):
+    assert command("summary", mixed) == 0
+    printed = capsys.readouterr().out
+    assert keras_ssm.summary(keras.models.load_model(mixed)) == printed.rstrip("\n")
+    assert capsys.readouterr().out == printed
+    layer = S4D(4, name="alone")
+    layer.build((None, None, 2))
+    assert keras_ssm.summary(layer).splitlines()[1].split()[:3] == ["alone", "S4D", "4"]
+    with pytest.raises(ValueError, match="which has none"):
+        keras_ssm.summary(keras.layers.Dense(1))
+
+
+def test_a_summary_of_pairs_of_sequences_reads_their_length(capsys):
+    model = keras_ssm.models.retrieval(
+        2, (2, 40), layer="dss", depth=1, width=4, state_size=4, vocabulary_size=9
+    )
+    keras_ssm.summary(model)
+    memory = capsys.readouterr().out.splitlines()[1].split("  ")
+    longest = [cell for cell in memory if cell.count(" / ") == 2][1].split(" / ")[2]
+    assert float(longest) > 2
 
 
 def test_a_summary_tells_what_every_layer_is(mixed, run, capsys):

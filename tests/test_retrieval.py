@@ -9,8 +9,8 @@ from scipy.special import erf
 from keras_ssm.models import retrieval
 
 OPTIONS = {
-    "depth": 1, "width": 4, "state_size": 4, "vocabulary_size": 7, "norm": "batch",
-    "masked": "pooling", "pooling": "masked_mean",
+    "depth": 1, "width": 4, "state_size": 4, "vocabulary_size": 7, "block": {"norm": "batch"},
+    "masked": "pooling", "pooling": "mean",
 }  # fmt: skip
 # The shapes are those of the test of padding in test_models: JAX compiles them once.
 PAIRS = np.random.default_rng(0).integers(1, 7, (3, 2, 6)).astype("int32")
@@ -45,7 +45,9 @@ def test_logits_equal_numpy_on_the_features_of_one_encoder(layer):
 
 @pytest.mark.backend_free
 def test_batch_norm_sees_both_documents_of_all_pairs_at_once():
-    model = retrieval(2, (2, 6), "s5", norm_momentum=0.0, **OPTIONS)
+    model = retrieval(
+        2, (2, 6), "s5", **{**OPTIONS, "block": {"norm": "batch", "norm_momentum": 0.0}}
+    )
     model(PAIRS, training=True)
     encoder = model.get_layer("encoder")
     block = encoder.get_layer("block_0")

@@ -53,12 +53,15 @@ LAYERS = {
     "dss-backwards": DSS(6, kernel="exp", method="chunk", **BACKWARDS),
     "s4d-bidirectional": S4D(
         6, initialization=["inv", "lin"], discretization="bilinear", n_ssm=2, channels=2,
-        real_transform="softplus", imag_transform="softplus", step_transform="softplus",
-        tie_step=False, train_B=False, bidirectional=True, **weight_options("B", "C"), **COMMON,
+        parametrization={
+            "real": "softplus", "imag": "softplus", "step": "softplus", "tie_step": False,
+            "train_B": False,
+        },
+        bidirectional=True, **weight_options("B", "C"), **COMMON,
     ),
-    "s4d-length": S4D(6, discretization="dss", length=16),
+    "s4d-length": S4D(6, discretization="softmax", length=16),
     "s4d-backwards": S4D(
-        5, initialization="real", real_valued=True, method="fft", **BACKWARDS
+        5, initialization="real", parametrization={"real_valued": True}, method="fft", **BACKWARDS
     ),
     "s5-bidirectional": S5(
         6, blocks=2, initialization=Negative(), discretization="bilinear", bidirectional=True,
@@ -120,9 +123,9 @@ def test_a_layer_from_its_config_and_weights_file_equals_the_layer(name, tmp_pat
 
 
 CLASSIFIERS = {
-    "dss": {"bidirectional": True, "norm": "batch", "pooling": "last"},
-    "s4d": {"initialization": "legs", "n_ssm": 2, "prenorm": False},
-    "s5": {"blocks": 2, "bidirectional": True, "gating": "half_glu2", "masked": True},
+    "dss": {"bidirectional": True, "block": {"norm": "batch"}, "pooling": "last"},
+    "s4d": {"initialization": "legs", "n_ssm": 2, "block": {"prenorm": False}},
+    "s5": {"blocks": 2, "bidirectional": True, "block": {"gating": "half_glu2"}, "masked": True},
 }
 
 # Run by another backend: outputs of all models, and two more training steps of the one that has

@@ -253,17 +253,44 @@ def test_wrong_arguments(tmp_path, options, found):
         load(tmp_path, **options)
 
 
+@pytest.mark.parametrize(
+    ("file", "line", "found"),
+    [
+        ("testing_list.txt", f"bed/{name(2)}", "every clip once in .*found bed/.* again in .*test"),
+        ("validation_list.txt", f"bed/{name(2)}", "every clip once in .* again in .*validation"),
+        ("testing_list.txt", "../../secret.wav", "clips inside .*testing_list.txt, found '../.."),
+        ("testing_list.txt", "/etc/passwd", "clips inside .*testing_list.txt, found '/etc"),
+        ("testing_list.txt", "a" * 5000, "testing_list.txt, found all but 1"),
+        ("testing_list.txt", "a\0b", "testing_list.txt, found 'a"),
+    ],
+)
+def test_lists_that_cannot_be_right_are_named(copy, tmp_path, file, line, found):
+    with open(copy / file, "a") as content:
+        content.write(f"{line}\n")
+    with pytest.raises(ValueError, match=found):
+        load(tmp_path)
+
+
+def test_a_list_that_is_empty_or_no_text(copy, tmp_path):
+    (copy / "testing_list.txt").write_text("")
+    with pytest.raises(ValueError, match=r"every part in .*none of them for test by"):
+        load(tmp_path)
+    (copy / "testing_list.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"UTF-8 in .*testing_list.txt"):
+        load(tmp_path)
+
+
 # Coefficients.
 
 
 def test_coefficients_are_those_of_torchaudio():
     """torchaudio 2.11: MFCC(log_mels=True, n_mfcc=20, melkwargs={"n_fft": 200, "n_mels": 64})."""
-    from keras_ssm.datasets import speech_features
+    from keras_ssm.datasets.speech import features
 
     i = np.arange(RATE)
     tone = 9000 * np.sin(2 * np.pi * 440 * i / RATE)
     sweep = 6000 * np.sin(2e-5 * i * i) * np.exp(-i / 8000)
-    found = speech_features.mfcc(np.round(tone + sweep).astype("int16"))
+    found = features.mfcc(np.round(tone + sweep).astype("int16"))
     assert (found.shape, found.dtype) == ((161, 20), "float32")
     for frame, coefficients in TORCHAUDIO.items():
         np.testing.assert_allclose(found[frame], coefficients, atol=1e-3)
@@ -280,14 +307,14 @@ TORCHAUDIO = {
 
 
 def test_coefficients_of_the_clips(copy, tmp_path):
-    from keras_ssm.datasets import speech_features
+    from keras_ssm.datasets.speech import features
 
-    audio, features = load(tmp_path), load(tmp_path, mfcc=True)
-    for (x, y), (coefficients, labels) in zip(audio, features, strict=True):
-        assert (coefficients.shape, coefficients.dtype) == ((len(x), 161, 20), "float32")
-        np.testing.assert_allclose(coefficients[-1], speech_features.mfcc(x[-1]), atol=1e-4)
+    audio, coefficients = load(tmp_path), load(tmp_path, mfcc=True)
+    for (x, y), (found, labels) in zip(audio, coefficients, strict=True):
+        assert (found.shape, found.dtype) == ((len(x), 161, 20), "float32")
+        np.testing.assert_allclose(found[-1], features.mfcc(x[-1]), atol=1e-4)
         np.testing.assert_array_equal(labels, y)
-        assert isinstance(coefficients, np.memmap)
+        assert isinstance(found, np.memmap)
 
 
 # Scaling.
@@ -295,7 +322,7 @@ def test_coefficients_of_the_clips(copy, tmp_path):
 
 def scaled(x, normalize):
     from keras_ssm.datasets import SequenceBatches
-    from keras_ssm.datasets.speech_scaling import mean_and_std
+    from keras_ssm.datasets.speech.scaling import mean_and_std
 
     mean, std = mean_and_std(x, normalize)
     ((batch, _),) = SequenceBatches(x, np.zeros(len(x)), len(x), mean=mean, std=std)
@@ -344,7 +371,7 @@ def test_no_scaling_is_that_of_audio_files(audio):
 
 
 def test_scaling_of_the_decimated_is_the_decimated_scaling(audio):
-    from keras_ssm.datasets.speech_scaling import mean_and_std
+    from keras_ssm.datasets.speech.scaling import mean_and_std
 
     for whole, half in zip(
         mean_and_std(audio, "official"), mean_and_std(audio[:, ::2], "official"), strict=True
@@ -353,7 +380,7 @@ def test_scaling_of_the_decimated_is_the_decimated_scaling(audio):
 
 
 def test_wrong_scaling(audio):
-    from keras_ssm.datasets.speech_scaling import mean_and_std
+    from keras_ssm.datasets.speech.scaling import mean_and_std
 
     with pytest.raises(ValueError, match="Received: normalize='per step'"):
         mean_and_std(audio, "per step")

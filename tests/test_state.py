@@ -7,8 +7,8 @@ from equivalences import EQUIVALENCES, Sequence, drift, gradients, numpy, relati
 from keras import ops
 from state_cases import FEATURES, LAYERS, as_complex, built, twin
 
-from keras_ssm import models
-from keras_ssm.layers import DSS, S4D, S5, S4DCell, S5Cell, SSMBlock
+from keras_ssm.layers import DSS, S4D, S5, SSMCell
+from keras_ssm.ops.complex import pair
 
 # Where every new shape is compiled or every step is slow, one odd length has to do;
 # `python tests/equivalences.py` runs seven on any backend.
@@ -52,14 +52,14 @@ def test_irregular_time_is_the_matrix_exponential_with_held_inputs(name):
     if isinstance(layer, DSS):
         layer.log_step.assign(ops.tile(layer.log_step[:, :1], (1, 2)))  # one dt is true ZOH
         y, _ = layer(u, time_steps=time_steps)
-        Lambda, dt_Lambda = (as_complex(z) for z in layer.continuous())
-        dt = (dt_Lambda / Lambda).real
+        Lambda, dt = as_complex(layer.continuous()[0]), numpy(layer.continuous()[1][0])
+        dt = dt * np.ones(Lambda.shape)
         Lambda, B, factor = np.broadcast_to(Lambda, dt.shape), np.ones(dt.shape), 1
     else:
-        Lambda, dt = as_complex(layer.continuous()[0]), numpy(layer.continuous()[1])
-        B = layer._B() if isinstance(layer, S5) else layer._tiled(layer._pair(layer.B))
-        B, factor = as_complex(B), 1  # the 2 of the pairs is in the recurrence's C
-    C = as_complex(layer.recurrence().C)
+        Lambda, dt = as_complex(layer.continuous()[0]), numpy(layer.continuous()[1][0])
+        B = pair(layer.B) if isinstance(layer, S5) else layer._tiled(layer._pair(layer.B))
+        B, factor = as_complex(B), 1  # the 2 of the pairs is in the system's C
+    C = as_complex(layer.system().C)[0]
     expected = []
     if isinstance(layer, S5):
         x = np.zeros(Lambda.size, complex)
@@ -142,7 +142,7 @@ def test_masks_mean_what_they_mean_to_a_keras_rnn(u):
     for zero in (False, True):
         layer = built("S5-zoh", zero_output_for_mask=zero, return_state=True)
         rnn = keras.layers.RNN(
-            S5Cell(FEATURES, state_size=8, blocks=2),
+            SSMCell(S5(8, blocks=2), FEATURES),
             return_sequences=True,
             return_state=True,
             zero_output_for_mask=zero,
@@ -278,9 +278,7 @@ def test_a_system_made_once_steps_as_the_weights_do(name):
 
 
 def test_cells_stack(u):
-    cells = keras.layers.StackedRNNCells(
-        [S5Cell(FEATURES, state_size=8), S4DCell(FEATURES, state_size=8)]
-    )
+    cells = keras.layers.StackedRNNCells([SSMCell(S5(8), FEATURES), SSMCell(S4D(8), FEATURES)])
     y = keras.layers.RNN(cells, return_sequences=True)(u)
     first, second = S5(8), S4D(8)
     first.build(u.shape)
@@ -288,7 +286,7 @@ def test_cells_stack(u):
     first.set_weights(cells.cells[0].get_weights())
     second.set_weights(cells.cells[1].get_weights())
     assert relative(y, second(first(u))) <= 2e-5
-    clone = S4DCell.from_config(cells.cells[1].get_config())
+    clone = SSMCell.from_config(cells.cells[1].get_config())
     assert clone.get_config() == cells.cells[1].get_config()
 
 
@@ -330,65 +328,6 @@ def kept_for_backward(layer, length):
     return held
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"layer": "s5"},
-        {"layer": "s4d", "norm": "batch", "pooling": "last", "gating": "half_glu2"},
-        {"layer": "dss", "kernel": "exp", "pooling": None, "prenorm": False},
-        {"layer": "dss", "length": 40, "pooling": "masked_mean"},
-    ],
-)
-def test_streaming_a_model_equals_running_it(options):
-    model = models.classifier(5, (None, 2), depth=2, width=8, state_size=8, **options)
-    u = np.random.default_rng(0).standard_normal((3, 20, 2)).astype("float32")
-    expected = numpy(model(u))
-    machine = models.streaming(model)
-    for _ in range(2):
-        machine.reset(3)
-        y = np.stack([numpy(machine.step(u[:, k])) for k in range(20)], axis=1)
-        y = y if options.get("pooling", "mean") is None else y[:, -1]
-        assert relative(y, expected) <= 2e-5
-
-
-@pytest.mark.training
-def test_streaming_trained_digits_gives_the_predictions_of_predict():
-    from keras_ssm.datasets import digits
-
-    (x, y), *_, (x_test, _) = digits.load_data()
-    model = models.classifier(10, (None, 1), layer="s5", depth=1, width=16, state_size=16)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss)
-    model.fit(x[:640], y[:640], batch_size=64, epochs=1, verbose=0)
-    expected = model.predict(x_test[:64], batch_size=64, verbose=0)
-    machine = models.streaming(model)
-    machine.reset(64)
-    for k in range(x_test.shape[1]):
-        logits = machine.step(x_test[:64, k])
-    assert relative(logits, expected) <= 2e-5
-    np.testing.assert_array_equal(numpy(logits).argmax(-1), expected.argmax(-1))
-
-
-def test_models_that_cannot_stream_say_why():
-    both = models.classifier(5, (None, 2), depth=1, width=8, state_size=8, bidirectional=True)
-    with pytest.raises(ValueError, match=r"'block_0' .* backwards"):
-        models.streaming(both)
-    inputs = keras.Input((None, 2))
-    convolution = keras.Model(inputs, keras.layers.Conv1D(3, 3)(inputs))
-    with pytest.raises(ValueError, match=r"Conv1D.* cannot stream"):
-        models.streaming(convolution)
-    block = SSMBlock(S5(8))
-    twice = keras.Model(inputs, block(block(inputs)))
-    with pytest.raises(ValueError, match=r"called 2 times"):
-        models.streaming(twice)
-    machine = models.streaming(models.classifier(5, (None, 2), depth=1, width=8, state_size=8))
-    with pytest.raises(ValueError, match=r"reset"):
-        machine.step(np.zeros((1, 2), "float32"))
-    machine.reset(2)
-    with pytest.raises(ValueError, match=r"Received: x of shape \(3, 2\)"):
-        machine.step(np.zeros((3, 2), "float32"))
-
-
 def with_times(value):
     return lambda layer, u: layer(u, time_steps=value)
 
@@ -398,7 +337,15 @@ def with_times(value):
     [
         (
             lambda layer, u: layer(u, initial_state=np.zeros((2, 5), "float32")),
-            r"state must have shape \(batch, 8\)",
+            r"state must have shape \(2, 8\)",
+        ),
+        (
+            lambda layer, u: layer(u, initial_state=np.zeros((1, 8), "float32")),
+            r"state must have shape \(2, 8\)",
+        ),
+        (
+            lambda layer, u: layer.step(u[:, 0], np.zeros((1, 8), "float32")),
+            r"state must have shape \(2, 8\)",
         ),
         (
             lambda layer, u: layer(u, initial_state=np.zeros((2, 8), "int32")),
@@ -419,7 +366,7 @@ def with_times(value):
         ),
         (
             lambda layer, u: layer.step(u[:, 0], np.zeros((2, 3), "float32")),
-            r"\(batch, 8\)",
+            r"\(2, 8\)",
         ),
     ],
 )

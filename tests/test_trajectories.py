@@ -21,7 +21,7 @@ BATCHES_PER_EPOCH = 16
 def s5_model():
     model = classifier(
         10, (64, 1), "s5", depth=2, width=16, state_size=16, blocks=2, bidirectional=True,
-        gating="half_glu1", norm="layer", norm_epsilon=1e-6,
+        block={"gating": "half_glu1", "norm": "layer", "norm_epsilon": 1e-6},
     )  # fmt: skip
     return model, adamw(4e-3, 1e-3, weight_decay=0.05)
 
@@ -39,8 +39,8 @@ def load_s5(model, official):
 
 def s4d_model(rates):
     model = classifier(
-        10, (64, 1), "s4d", depth=2, width=16, state_size=16, train_B=False,
-        gating="glu", norm="layer", prenorm=False, norm_epsilon=1e-5,
+        10, (64, 1), "s4d", depth=2, width=16, state_size=16, parametrization={"train_B": False},
+        block={"gating": "glu", "norm": "layer", "prenorm": False, "norm_epsilon": 1e-5},
     )  # fmt: skip
     boundaries = [BATCHES_PER_EPOCH * epoch - 1 for epoch in range(1, 5)]
     schedules = [

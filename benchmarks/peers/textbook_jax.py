@@ -33,17 +33,19 @@ def _compose(first: Any, second: Any) -> Any:
 
 
 def s5(weights: Any, u: jax.Array) -> jax.Array:
-    """S5 on u (B, L, H), by JAX's associative scan over complex states."""
-    re, im, B, C, D, log_step = weights
+    """S5 on u (B, L, H), by JAX's associative scan over complex states, one or two ways."""
+    re, im, B, D, log_step, *Cs = weights
     Lambda = re + 1j * im
     lam = jnp.exp(Lambda * jnp.exp(log_step))
     B_bar = ((lam - 1) / Lambda)[:, None] * (B[..., 0] + 1j * B[..., 1])
-    C = C[..., 0] + 1j * C[..., 1]
 
     def sequence(u: jax.Array) -> jax.Array:
         Bu = jax.vmap(lambda u_k: B_bar @ u_k)(u)
-        repeated = jnp.broadcast_to(lam, Bu.shape)
-        _, x = jax.lax.associative_scan(_compose, (repeated, Bu))
-        return jax.vmap(lambda x_k: 2 * (C @ x_k).real)(x) + D * u
+        repeated, y = jnp.broadcast_to(lam, Bu.shape), D * u
+        for C, backwards in zip(Cs, (False, True), strict=False):
+            C = C[..., 0] + 1j * C[..., 1]
+            _, x = jax.lax.associative_scan(_compose, (repeated, Bu), reverse=backwards)
+            y += jax.vmap(lambda x_k, C=C: 2 * (C @ x_k).real)(x)
+        return y
 
     return jax.vmap(sequence)(u)

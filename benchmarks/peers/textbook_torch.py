@@ -53,11 +53,13 @@ def _interleave(even: Tensor, odd: Tensor, axis: int) -> Tensor:
 
 
 def s5(weights: Any, u: Tensor) -> Tensor:
-    """S5 on u (B, L, H), by a tree scan over complex states."""
-    re, im, B, C, D, log_step = weights
+    """S5 on u (B, L, H), by a tree scan over complex states, one or two ways."""
+    re, im, B, D, log_step, *Cs = weights
     Lambda = torch.complex(re, im)
     lam = torch.exp(Lambda * torch.exp(log_step))
     B_bar = ((lam - 1) / Lambda)[:, None] * torch.view_as_complex(B)
-    Bu = u.to(B_bar.dtype) @ B_bar.T
-    _, x = scan(lam.expand(u.shape[1], -1), Bu)
-    return 2 * (x @ torch.view_as_complex(C).T).real + D * u
+    Bu, y = u.to(B_bar.dtype) @ B_bar.T, D * u
+    for C, backwards in zip(Cs, (False, True), strict=False):
+        _, x = scan(lam.expand(u.shape[1], -1), Bu.flip(1) if backwards else Bu)
+        y = y + 2 * ((x.flip(1) if backwards else x) @ torch.view_as_complex(C).T).real
+    return y

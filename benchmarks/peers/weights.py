@@ -15,16 +15,31 @@ def s4d(H: int, N: int) -> list[np.ndarray]:
     )
 
 
-def s5(H: int, P: int) -> list[np.ndarray]:
-    """Weights of S5 with P modes: Re Lambda, Im Lambda, B, C (re, im), D, log_step."""
+def s5(H: int, P: int, directions: int = 1) -> list[np.ndarray]:
+    """Weights of S5 with P modes: Re Lambda, Im Lambda, B, D, log_step, C (re, im) for each way."""
     draw = np.random.default_rng(0)
     return _float32(
         np.full(P, -0.5),
         -np.pi * np.arange(P),
         draw.normal(0, np.sqrt(0.5 / H), (P, H, 2)),
-        draw.normal(0, np.sqrt(0.5 / P), (H, P, 2)),
         draw.normal(size=H),
         draw.uniform(np.log(1e-3), np.log(1e-1), P),
+        *draw.normal(0, np.sqrt(0.5 / P), (directions, H, P, 2)),
+    )
+
+
+def s4(H: int, N: int) -> list[np.ndarray]:
+    """Weights of S4 with N/2 modes: log_step, log(-Re A), Im A, P, B, C (re, im), D."""
+    draw, n = np.random.default_rng(0), N // 2
+    low_rank, B, C = draw.normal(0, np.sqrt(0.5), (3, H, n, 2))
+    return _float32(
+        draw.uniform(np.log(1e-3), np.log(1e-1), H),
+        np.full((H, n), np.log(0.5)),
+        np.tile(np.pi * np.arange(n), (H, 1)),
+        low_rank,
+        B,
+        C,
+        draw.normal(size=H),
     )
 
 

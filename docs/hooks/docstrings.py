@@ -5,7 +5,8 @@ from typing import Any
 
 import griffe
 
-_EXAMPLE = re.compile(r"^Example:\n\n(?P<code>>>> .*?)(?=\n\n[A-Z]|\Z)", re.M | re.S)
+# With the text between its blocks, until the heading of what follows.
+_EXAMPLE = re.compile(r"^Example:\n\n(?P<code>>>> .*?)(?=\n\n[A-Z][\w ]*:\n    |\Z)", re.M | re.S)
 # Of Keras, and known to the parser under another name.
 _CALL = re.compile(r"^Call arguments:$", re.M)
 # A colon in the first line would end a type, which is in the annotation; a first one says so.

@@ -16,7 +16,9 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _PAGES = {"README.md": "index.md", "benchmarks/README.md": "benchmarks.md"}
 # The README is the front page of the repository; the site has its own.
 _ADDED = ("benchmarks/README.md",)
-_LINK = re.compile(r"(?<=\]\()([^)#:\s]+\.md)(?=[#)])")
+_LINK = re.compile(r"(?<=\]\()([^)#:\s]+\.(?:md|py))(?=[#)])")
+# A script that is a page of its own: see `guides.py`.
+_GUIDE = re.compile(r"(guides/\w+)\.py")
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -33,7 +35,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     def link(match: re.Match) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(here), match[0]))
-        target = _PAGES.get(target, target.removeprefix("docs/"))
+        target = _GUIDE.sub(r"\1.md", _PAGES.get(target, target.removeprefix("docs/")))
         return posixpath.relpath(target, posixpath.dirname(page.file.src_uri) or ".")
 
     return _LINK.sub(link, markdown)

@@ -1,15 +1,16 @@
 """What a layer is, in numbers: modes, impulse and frequency responses, memory, state space form.
 
-Everything takes a built `DSS`, `S4D` or `S5` layer, or a block or cell around
-one, under any backend, and computes in float64 NumPy from its discretised
-weights.
+Everything takes a built state space layer, or a block or cell around one, under
+any backend, and computes in float64 NumPy from its discretised weights;
+`summary` and `ssm_layers` take a model.
 """
 
 from keras_ssm.analysis.memory import energy_within, memory_length
-from keras_ssm.analysis.modes import Modes, modes, ssm_layers, step_sizes
 from keras_ssm.analysis.responses import frequency_response, impulse_response, response_magnitude
-from keras_ssm.analysis.states import states
+from keras_ssm.analysis.spectrum import Modes, modes, ssm_layers, step_sizes
 from keras_ssm.analysis.statespace import StateSpace, to_statespace
+from keras_ssm.analysis.table import summary
+from keras_ssm.analysis.trajectory import states
 
 __all__ = [
     "Modes",
@@ -23,5 +24,6 @@ __all__ = [
     "ssm_layers",
     "states",
     "step_sizes",
+    "summary",
     "to_statespace",
 ]

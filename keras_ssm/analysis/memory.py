@@ -4,12 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssm.analysis.diagonal import (
-    Diagonal,
-    check_length,
-    check_sampling_rate,
-    diagonal,
-)
+from keras_ssm.analysis.layers import check_sampling_rate, modal_system
 
 # A memory beyond this many steps is called infinite.
 _LONGEST = 2.0**53
@@ -42,7 +37,8 @@ def energy_within(layer: Any, lengths: Any, length: int | None = None) -> np.nda
     >>> keras_ssm.analysis.energy_within(layer, [0, 10, 1000]).shape
     (3, 3)
     """
-    tail, total = _tail(diagonal(layer, length))
+    tail = modal_system(layer, length).tail()
+    total = tail(np.zeros((1, 1)))
     shares = [1 - _ratio(tail(np.full(total.shape, float(L))), total) for L in np.ravel(lengths)]
     return np.stack([_features(share) for share in shares], axis=-1)
 
@@ -79,7 +75,8 @@ def memory_length(
     if not 0 < share < 1:
         raise ValueError(f"`share` must be between 0 and 1. Received: share={share!r}")
     rate = check_sampling_rate(sampling_rate)
-    tail, total = _tail(diagonal(layer, length))
+    tail = modal_system(layer, length).tail()
+    total = tail(np.zeros((1, 1)))
 
     def enough(steps: np.ndarray) -> np.ndarray:
         return _ratio(tail(steps), total) <= 1 - share
@@ -92,44 +89,6 @@ def memory_length(
         done = enough(middle)
         low, high = np.where(done, low, middle), np.where(done, middle, high)
     return _features(np.where(high < _LONGEST, high, np.inf)) / rate
-
-
-def _tail(system: Diagonal) -> tuple[Any, np.ndarray]:
-    """The energy from a step (G, O) on, as a function of it, and all of it: (G, O), by any unit."""
-    if system.length is not None:
-        return _finite_tail(system, system.length)
-    finite = np.all(system.log_lam.real < 0, axis=-1)  # (G,)
-    log_lam = np.where(finite[:, None], system.log_lam, -1.0)
-    B, C = system.B, system.C
-    # sum_l Re(w lam^l)^2 holds the product of every two modes, and of one with another's conjugate.
-    pairs = np.einsum("gni,gmi->gnm", B, B), np.einsum("gni,gmi->gnm", B, B.conj())
-    sums = log_lam[:, :, None] + log_lam[:, None], log_lam[:, :, None] + log_lam[:, None].conj()
-    plain, mixed = (-p / np.expm1(s) for p, s in zip(pairs, sums, strict=True))
-
-    def tail(start: np.ndarray) -> np.ndarray:
-        c = C * np.exp(log_lam[:, None] * start[..., None])  # (directions, G, O, N)
-        energy = np.einsum("dgon,gnm,dgom->go", c, plain, c, optimize=True)
-        energy += np.einsum("dgon,gnm,dgom->go", c, mixed, c.conj(), optimize=True)
-        # Rounding may leave a little less than nothing.
-        return np.where(finite[:, None], np.maximum(energy.real, 0), np.inf)
-
-    return tail, tail(np.zeros(C.shape[1:3]))
-
-
-def _finite_tail(system: Diagonal, length: int) -> tuple[Any, np.ndarray]:
-    """The same of a kernel that ends."""
-    check_length(length)
-    driven = system.B[..., None] * system.powers(length)[:, :, None]
-    K = np.einsum("dgon,gnil->dgoil", system.C, driven, optimize=True).real
-    energy = np.sum(K**2, axis=(0, 3))  # (G, O, L)
-    rest = np.cumsum(energy[..., ::-1], axis=-1)[..., ::-1]
-    rest = np.concatenate([rest, np.zeros_like(rest[..., :1])], axis=-1)
-
-    def tail(start: np.ndarray) -> np.ndarray:
-        index = np.minimum(start, length).astype(int)
-        return np.take_along_axis(rest, index[..., None], axis=-1)[..., 0]
-
-    return tail, rest[..., 0]
 
 
 def _ratio(tail: np.ndarray, total: np.ndarray) -> np.ndarray:

@@ -4,16 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssm.analysis.diagonal import (
-    Diagonal,
-    as_layer,
+from keras_ssm.analysis.layers import (
     check_length,
     check_sampling_rate,
-    diagonal,
+    in_layers_order,
+    modal_system,
     select,
-    unwrap,
 )
-from keras_ssm.layers.s5 import S5
 
 
 def impulse_response(layer: Any, length: int, channel: Any = None) -> tuple[np.ndarray, np.ndarray]:
@@ -46,11 +43,11 @@ def impulse_response(layer: Any, length: int, channel: Any = None) -> tuple[np.n
     (1, 3, 100)
     """
     check_length(length)
-    system = diagonal(layer, length)
+    system = modal_system(layer, length)
     if channel is None:
-        lags, K = _kernel(layer, system, length)
-        return lags, as_layer(layer, K)
-    lags, K = _kernel(layer, select(layer, system, channel), length)
+        lags, K = _kernel(system, length)
+        return lags, in_layers_order(system, K)
+    lags, K = _kernel(select(layer, system, channel), length)
     return lags, K[0, 0, 0]
 
 
@@ -77,12 +74,12 @@ def response_magnitude(layer: Any, length: int) -> tuple[np.ndarray, np.ndarray]
     (3, 100)
     """
     check_length(length)
-    system = diagonal(layer, length)
+    system = modal_system(layer, length)
     rows = []
     # One output at a time: all pairs of a wide S5 would not fit into memory.
     for o in range(system.C.shape[2]):
-        one = system._replace(C=system.C[:, :, o : o + 1])
-        lags, K = _kernel(layer, one, length)
+        one = system.part(slice(None), slice(o, o + 1), slice(None))
+        lags, K = _kernel(one, length)
         rows.append(np.sqrt(np.sum(K**2, axis=2))[:, 0])
     return lags, np.stack(rows).reshape(-1, len(lags))
 
@@ -126,55 +123,38 @@ def frequency_response(
     """
     omega = 2 * np.pi * np.asarray(frequencies, "float64") / check_sampling_rate(sampling_rate)
     omega = np.atleast_1d(omega)
-    system = diagonal(layer, length)
+    system = modal_system(layer, length)
     if channel is not None:
         system = select(layer, system, channel)
     taps = length or system.length
     if taps is not None:
-        lags, K = _kernel(layer, system, taps)
+        lags, K = _kernel(system, taps)
         H = K @ np.exp(-1j * np.outer(lags, omega))
-    elif np.any(system.log_lam.real >= 0):
+    elif np.any(system.unbounded):
         raise ValueError(
             "The frequency response of a mode with |lam| >= 1 does not exist; `length` takes that "
             f"of the kernel's first taps. Received: length=None and "
-            f"{np.sum(system.log_lam.real >= 0)} such modes"
+            f"{np.sum(system.unbounded)} such modes"
         )
     else:
-        H = _transfer(system, 0, omega)
-        if system.bidirectional:
+        H = system.transfer(omega, 0)
+        if len(system.C) == 2:
             # y_t = sum_j K'[j] u_(t + j + delay): a wave ahead is a wave with the other sign.
-            delay = 0 if isinstance(unwrap(layer), S5) else 1
-            H = H + np.exp(1j * omega * delay) * np.conj(_transfer(system, 1, omega))
+            delay = 0 if system.shared else 1
+            H = H + np.exp(1j * omega * delay) * np.conj(system.transfer(omega, 1))
     H = H + system.D[..., None]
-    return as_layer(layer, H) if channel is None else H[0, 0, 0]
+    return in_layers_order(system, H) if channel is None else H[0, 0, 0]
 
 
-def _kernel(layer: Any, system: Diagonal, length: int) -> tuple[np.ndarray, np.ndarray]:
+def _kernel(system: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
     """Lags, and the kernel over them, (G, O, I, lags)."""
-    powers = system.powers(length)
-    weights = system.C[:, :, :, None] * system.B.swapaxes(1, 2)[:, None]  # (.., G, O, I, N)
-    forward, *backward = (
-        np.einsum("goin,gnl->goil", w, powers, optimize=True).real for w in weights
-    )
+    forward, *backward = system.kernels(length)
     lags = np.arange(length)
     if not backward:
         return lags, forward
     ahead = backward[0][..., ::-1]
-    if not isinstance(unwrap(layer), S5):
+    if not system.shared:
         return np.arange(-length, length), np.concatenate([ahead, forward], axis=-1)
-    # Both directions of S5 see the present sample.
+    # Both directions of a shared state see the present sample.
     forward[..., 0] += ahead[..., -1]
     return np.arange(1 - length, length), np.concatenate([ahead[..., :-1], forward], axis=-1)
-
-
-def _transfer(system: Diagonal, direction: int, omega: np.ndarray) -> np.ndarray:
-    """sum_l K[l] exp(-i omega l) of one direction: (G, O, I, omega)."""
-
-    def one_sided(omega: np.ndarray) -> np.ndarray:
-        # 1 / (1 - lam / z) without the cancellation near a slow mode.
-        poles = -1 / np.expm1(system.log_lam[..., None] - 1j * omega)  # (G, N, F)
-        driven = system.B[..., None] * poles[:, :, None]
-        return np.einsum("gon,gnif->goif", system.C[direction], driven, optimize=True)
-
-    # The real part of a sum of modes is half of it and its conjugate.
-    return (one_sided(omega) + np.conj(one_sided(-omega))) / 2

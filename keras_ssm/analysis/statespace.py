@@ -4,14 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from keras_ssm.analysis.diagonal import (
-    Diagonal,
-    check_sampling_rate,
-    diagonal,
-    select,
-    unwrap,
-)
-from keras_ssm.layers.s5 import S5
+from keras_ssm.analysis.layers import check_sampling_rate, modal_system, select, unwrap
 
 
 class StateSpace(NamedTuple):
@@ -78,38 +71,25 @@ def to_statespace(
     >>> system = scipy.signal.dlti(A, B, C, D, dt=dt)
     """
     rate, ssm = check_sampling_rate(sampling_rate), unwrap(layer)
-    system = diagonal(layer, length)
-    if backward and not system.bidirectional:
+    system = modal_system(layer, length)
+    if backward and not ssm.bidirectional:
         raise ValueError(
             f"expected a bidirectional layer. Received: backward=True for layer={ssm!r}"
         )
     if channel is not None:
         system = select(layer, system, channel)
-    log_lam, B, C, D = _whole(system, 1 if backward else 0)
-    lam, B = np.exp(log_lam), B * np.exp(-log_lam * system.origin.reshape(-1))[:, None]
-    keep = np.ones(2 * len(lam), bool)
-    keep[1::2] = (lam.imag != 0) | np.any(B.imag != 0, axis=1)
-    A_real = np.zeros((2 * len(lam), 2 * len(lam)))
-    real, imag = np.arange(0, 2 * len(lam), 2), np.arange(1, 2 * len(lam), 2)
-    A_real[real, real] = A_real[imag, imag] = lam.real
-    A_real[real, imag], A_real[imag, real] = -lam.imag, lam.imag
-    B_real = np.stack([B.real, B.imag], axis=1).reshape(-1, B.shape[1])
-    C_real = np.stack([C.real, -C.imag], axis=2).reshape(C.shape[0], -1)
-    A_real, B_real, C_real = A_real[np.ix_(keep, keep)], B_real[keep], C_real[:, keep]
+    A, B, C = system.real_form(1 if backward else 0)
+    D = _whole_skip(system.D)
     if not backward:
-        C_real, D = C_real @ A_real, D + C_real @ B_real
-    elif isinstance(ssm, S5):
-        C_real, D = C_real @ A_real, C_real @ B_real
-    else:  # Backward, DSS and S4D see the next sample first: the state as it was.
+        C, D = C @ A, D + C @ B
+    elif system.shared:
+        C, D = C @ A, C @ B
+    else:  # The backward direction sees the next sample first: the state as it was.
         D = np.zeros_like(D)
-    return StateSpace(A_real, B_real, C_real, D, 1 / rate)
+    return StateSpace(A, B, C, D, 1 / rate)
 
 
-def _whole(system: Diagonal, direction: int) -> tuple[np.ndarray, ...]:
-    """log lam (G N,), B (G N, inputs), C (outputs, G N), D (outputs, inputs) of all groups."""
-    (G, N, I), O = system.B.shape, system.C.shape[2]  # noqa: E741
-    one_group = np.eye(G)
-    B = np.einsum("gni,gf->gnfi", system.B, one_group).reshape(G * N, G * I)
-    C = np.einsum("gon,gf->ofgn", system.C[direction], one_group).reshape(O * G, G * N)
-    D = np.einsum("goi,gf->ogfi", system.D, one_group).reshape(O * G, G * I)
-    return system.log_lam.reshape(-1), B, C, D
+def _whole_skip(D: np.ndarray) -> np.ndarray:
+    """The skip (G, O, I) of all groups side by side, (outputs, inputs)."""
+    G, O, I = D.shape  # noqa: E741
+    return np.einsum("goi,gf->ogfi", D, np.eye(G)).reshape(O * G, G * I)

@@ -22,3 +22,15 @@ def project_out(project: Callable[..., Any], x: Any, matrix: Any) -> Any:
     F, Q, B, M = ops.shape(x)
     y = project(ops.reshape(x, (F, -1)), matrix, transpose_a=True)
     return ops.transpose(ops.reshape(y, (Q, B, M, matrix.shape[1])), (1, 2, 0, 3))
+
+
+def project_onto(project: Callable[..., Any], start: Any, x: Any, matrix: Any) -> Any:
+    """`start` (B, M, Q, H) plus what `project_out` gives, in its place where a framework can."""
+    return start + project_out(project, x, matrix)
+
+
+def project_outer(project: Callable[..., Any], x: Any, u: Any) -> Any:
+    """sum over b, m, q of x[f, q, b, m] u[b, m, q, h]: (F, H)."""
+    F, H = x.shape[0], u.shape[-1]
+    u = ops.reshape(ops.transpose(u, (2, 0, 1, 3)), (-1, H))
+    return project(ops.reshape(x, (F, -1)), u)

@@ -1,14 +1,17 @@
 """TensorFlow."""
 
+import contextlib
 import functools
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
-from keras_ssm.backend import projections
+from keras_ssm.backend import activations, projections
+from keras_ssm.backend.tensorflow_derivatives import custom_gradient
 
 
-def project(
+def dense_matmul(
     a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False, transpose_b: bool = False
 ) -> tf.Tensor:
     """Product in the precision of a `Dense` layer, for projections of whole sequences.
@@ -18,11 +21,13 @@ def project(
     return tf.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
 
 
-project_in = functools.partial(projections.project_in, project)
-project_out = functools.partial(projections.project_out, project)
+project_in = functools.partial(projections.project_in, dense_matmul)
+project_out = functools.partial(projections.project_out, dense_matmul)
+project_outer = functools.partial(projections.project_outer, dense_matmul)
+project_onto = functools.partial(projections.project_onto, dense_matmul)
 
 
-def matmul(a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False) -> tf.Tensor:
+def precise_matmul(a: tf.Tensor, b: tf.Tensor, transpose_a: bool = False) -> tf.Tensor:
     """Product in full float32: powers and carries do not survive TF32 rounding.
 
     TensorFlow has no precision argument. Where it would round float32 to the 10
@@ -52,7 +57,7 @@ def split(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def accumulate(start: tf.Tensor, *products: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:
     """`start` plus the matrix products of some pairs."""
-    return tf.add_n([start, *(matmul(a, b) for a, b in products)])
+    return tf.add_n([start, *(precise_matmul(a, b) for a, b in products)])
 
 
 def inner_product(g: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -78,34 +83,59 @@ def convolve(u: tf.Tensor, kernel: tf.Tensor, n: Any) -> tf.Tensor:
     The gradient transforms u and the kernel again and keeps no spectrum. It
     takes half the time of TensorFlow's own derivative of an FFT.
     """
-    C, H, K = kernel.shape
+    return (_convolution(n) if isinstance(n, int) else _convolution.__wrapped__(n))(u, kernel)
+
+
+def _always() -> bool:
+    return True
+
+
+@functools.lru_cache(maxsize=64)
+def _convolution(n: Any) -> Any:
+    def plain(u: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        C, H, _ = kernel.shape
+        y_f = _rows_f(u, n, H) * tf.signal.rfft(kernel, [n])[:, :, None]
+        return _columns(y_f, n, u, C * H)
+
+    def gradient(inputs: Any, _: Any, g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        u, kernel = inputs
+        C, H, K = kernel.shape
+        g_f, u_f = _rows_f(g, n, C, H), _rows_f(u, n, H)
+        kernel_f = tf.signal.rfft(kernel, [n])[:, :, None]
+        du_f = tf.reduce_sum(g_f * tf.math.conj(kernel_f), axis=0)
+        d_kernel_f = tf.reduce_sum(g_f * tf.math.conj(u_f), axis=2)
+        d_kernel = tf.signal.irfft(d_kernel_f, [n])[..., : tf.shape(kernel)[-1]]
+        return _columns(du_f, n, u, H), _of_shape(d_kernel, (C, H, K))
+
+    return custom_gradient(plain, gradient, shared=_always if isinstance(n, int) else None)
+
+
+def _rows_f(x: tf.Tensor, n: Any, *leading: int) -> tf.Tensor:
+    """Spectra (..., B, F) of (B, L, ...)."""
+    B, L, _ = tf.unstack(tf.shape(x))
+    x = tf.transpose(tf.reshape(x, (B * L, -1)))
+    return tf.signal.rfft(tf.reshape(x, (*leading, B, L)), [n])
+
+
+def _columns(y_f: tf.Tensor, n: Any, u: tf.Tensor, width: int) -> tf.Tensor:
+    """(B, L, width) of spectra (..., B, F)."""
     B, L, _ = tf.unstack(tf.shape(u))
-    static = u.shape[:2]
+    y = tf.reshape(tf.signal.irfft(y_f, [n])[..., :L], (width, B * L))
+    return _of_shape(tf.reshape(tf.transpose(y), (B, L, width)), (*u.shape[:2], width))
 
-    def rows_f(x: tf.Tensor, *leading: int) -> tf.Tensor:
-        """Spectra (..., B, F) of (B, L, ...)."""
-        x = tf.transpose(tf.reshape(x, (B * L, -1)))
-        return tf.signal.rfft(tf.reshape(x, (*leading, B, L)), [n])
 
-    def columns(y_f: tf.Tensor, width: int) -> tf.Tensor:
-        """(B, L, width) of spectra (..., B, F)."""
-        y = tf.reshape(tf.signal.irfft(y_f, [n])[..., :L], (width, B * L))
-        return tf.ensure_shape(tf.reshape(tf.transpose(y), (B, L, width)), (*static, width))
+def _of_shape(x: tf.Tensor, shape: Any) -> tf.Tensor:
+    """x, said to have a shape; TensorFlow's forward mode knows no `tf.ensure_shape` in a graph."""
+    x.set_shape(shape)
+    return x
 
-    @tf.custom_gradient
-    def run(u: tf.Tensor, kernel: tf.Tensor) -> Any:
-        def gradient(g: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            g_f, u_f = rows_f(g, C, H), rows_f(u, H)
-            kernel_f = tf.signal.rfft(kernel, [n])[:, :, None]
-            du_f = tf.reduce_sum(g_f * tf.math.conj(kernel_f), axis=0)
-            d_kernel_f = tf.reduce_sum(g_f * tf.math.conj(u_f), axis=2)
-            d_kernel = tf.signal.irfft(d_kernel_f, [n])[..., : tf.shape(kernel)[-1]]
-            return columns(du_f, H), tf.ensure_shape(d_kernel, (C, H, K))
 
-        y_f = rows_f(u, H) * tf.signal.rfft(kernel, [n])[:, :, None]
-        return columns(y_f, C * H), gradient
-
-    return run(u, kernel)
+def layer_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
+    """A layer normalisation of Keras over the last axis."""
+    inputs = activations.norm_inputs(layer, x)
+    if inputs is None:
+        return layer(x)
+    return ops.cast(_layer_norm(layer.epsilon)(*inputs), layer.compute_dtype)
 
 
 def cos_sin(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -118,6 +148,25 @@ def at_most(x: tf.Tensor, bound: float) -> tf.Tensor:
     return tf.minimum(x, tf.cast(bound, x.dtype))
 
 
+def take(x: tf.Tensor, indices: tf.Tensor, axis: int) -> tf.Tensor:
+    """The entries of x along an axis, at indices of any shape."""
+    return tf.gather(x, indices, axis=axis)
+
+
+def is_traced() -> bool:
+    """Whether a model may be on its way into a file, rather than run."""
+    return not tf.executing_eagerly()
+
+
+def with_rows(x: tf.Tensor, rows: tf.Tensor, message: str) -> tf.Tensor:
+    """x, refused when it runs if a number of rows that is known only then is not its own."""
+    # Taken row by row, so that no shape disagrees anywhere: for shapes nothing waits, and
+    # the first of all errors of a step is the one that is raised.
+    alike = tf.debugging.assert_equal(rows, x.shape[0], message)
+    with tf.control_dependencies([alike]):
+        return tf.gather(x, tf.range(rows) % x.shape[0])
+
+
 def arctan2(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
     """Angle of (x, y), in the precision of the inputs (`keras.ops` drops float64 in torch)."""
     return tf.atan2(y, x)
@@ -125,9 +174,67 @@ def arctan2(y: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
 
 def compiled(model: Any) -> Any:
     """A Keras model in inference mode as a compiled function of its inputs."""
-    return tf.function(lambda inputs: model(inputs, training=False))
+    # Without autograph: there is no control flow to convert, and layers of users may not convert.
+    return tf.function(lambda inputs: model(inputs, training=False), autograph=False)
 
 
-def fused(*static: str) -> Any:
+def jit(*static: str) -> Any:
     """Decorates pure functions; of use to JAX only."""
     return lambda function: function
+
+
+def traced_once(function: Any) -> Any:
+    """The function: what has a gradient of its own is shared (see `tensorflow_derivatives`)."""
+    return function
+
+
+def lifted() -> Any:
+    """A context for making variables, outside of a graph, which would be traced again for them."""
+    return contextlib.nullcontext() if tf.distribute.has_strategy() else tf.init_scope()
+
+
+def adam_update(
+    variable: Any,
+    momentum: Any,
+    velocity: Any,
+    gradient: Any,
+    rate: Any,
+    beta_1: float,
+    beta_2: float,
+    epsilon: float,
+) -> None:
+    """A step of Adam with a rate whose bias is corrected: Keras' arithmetic, in fewer operations.
+
+    `ResourceApplyAdam`, which is one, has 1 - beta_2 to four digits only.
+    """
+    gradient, rate = (tf.cast(x, variable.dtype) for x in (gradient, rate))
+    m, v = momentum.value, velocity.value
+    m = m.assign_add((gradient - m) * (1 - beta_1), read_value=True)
+    v = v.assign_add((tf.square(gradient) - v) * (1 - beta_2), read_value=True)
+    variable.assign_sub(m * rate / (tf.sqrt(v) + epsilon), read_value=False)
+
+
+def gelu(x: tf.Tensor, approximate: bool) -> tf.Tensor:
+    """The exact gelu, or its approximation by tanh."""
+    return _gelu(approximate)(x)
+
+
+@functools.cache
+def _gelu(approximate: bool) -> Any:
+    gradient = functools.partial(activations.gelu_gradient, approximate)
+    return custom_gradient(lambda x: activations.gelu(x, approximate), gradient, shared=_always)
+
+
+# TensorFlow's own gradient keeps no more, since it has an operation for that of a sigmoid.
+glu = activations.glu
+
+
+@functools.cache
+def _layer_norm(epsilon: float) -> Any:
+    forward = functools.partial(activations.norm_forward, _mean, epsilon)
+    gradient = functools.partial(activations.norm_gradient, _mean)
+    return custom_gradient(lambda *inputs: forward(*inputs)[0], gradient, forward, shared=_always)
+
+
+def _mean(x: tf.Tensor) -> tf.Tensor:
+    return tf.reduce_mean(x, axis=-1, keepdims=True)

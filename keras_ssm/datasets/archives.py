@@ -1,81 +1,38 @@
-"""Archives: fetched with a checksum, unpacked whole or not at all, found at any depth."""
+"""Archives: unpacked whole or not at all, found at any depth."""
 
+import bz2
+import contextlib
+import errno
 import fnmatch
 import gzip
-import hashlib
 import lzma
 import os
 import pathlib
+import stat
 import tarfile
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, BinaryIO, TypeAlias
 
-import keras
+from keras_ssm.datasets.progress import Progress
 
-from keras_ssm.datasets.cache import data_folder
+# Names of files, each first with None and then with its content in blocks.
+Content: TypeAlias = Generator[tuple[str, bytes | None], None, None]
 
-_DAMAGED = (
-    tarfile.ReadError,
-    gzip.BadGzipFile,
-    lzma.LZMAError,
-    zipfile.BadZipFile,
-    zlib.error,
-    EOFError,
-)
 _BLOCK = 1 << 20
-
-
-def fetch(
-    url: str, checksum: str | None, name: str, data_dir: str | os.PathLike | None = None
-) -> pathlib.Path:
-    """A file of the data folder, downloaded if it is not there.
-
-    Args:
-        url: address.
-        checksum: sha256 or md5 of the file, in hexadecimal digits; None if none
-            is published: the download cannot be verified then, and a line says so.
-        name: of the file in the folder.
-        data_dir: see `keras_ssm.datasets.cache.data_folder`.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ValueError: for a wrong checksum. A wrong download is not kept; a file
-            that was there before is left as it is.
-        OSError: if the address cannot be reached.
-
-    Example:
-
-    >>> import pathlib
-    >>> pathlib.Path("notes.txt").touch()  # it is there already
-    >>> keras_ssm.datasets.archives.fetch("https://a.b/notes.txt", None, "notes.txt", ".")
-    PosixPath('notes.txt')
-    """
-    path = data_folder(data_dir) / name
-    if path.exists():
-        _check_sum(path, checksum, f"Remove it to have it fetched from {url}")
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A folder of its own: Keras takes what an interrupted download left for the file.
-    with tempfile.TemporaryDirectory(prefix=f".{name}.", dir=path.parent) as folder:
-        try:
-            keras.utils.get_file(name, url, cache_dir=folder, cache_subdir="")
-        except Exception as error:  # Keras raises bare exceptions here
-            raise OSError(
-                f"{url} could not be fetched ({error}). Without a network, put the file into "
-                f"{path.parent} as {name}"
-            ) from error
-        _check_sum(
-            pathlib.Path(folder) / name, checksum, f"Nothing of it was kept. It is from {url}"
-        )
-        os.replace(pathlib.Path(folder) / name, path)
-    if checksum is None:
-        print(f"{path}: no checksum is published for this file, so it is unverified")
-    return path
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+_COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+# What an archive may unpack to: so many bytes and so many times its own size. The
+# archives of the tasks grow by factors of 2 to 10.
+_LEAST_LIMIT, _LARGEST_RATIO = 1 << 26, 100
+# More than any header of a tar archive; contents are read in blocks.
+_AT_ONCE = 1 << 24
+# What the name of a member, and not the disk, is to blame for.
+_OF_THE_NAME = (
+    *(errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG),
+    *(errno.EINVAL, errno.EILSEQ, errno.ELOOP),
+)
 
 
 def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*") -> pathlib.Path:
@@ -97,14 +54,6 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*
             with a member that would leave the folder or is a link or device, or
             without any member of `only`.
         OSError: if the files cannot be written; nothing of them is left.
-
-    Example:
-
-    >>> import zipfile
-    >>> with zipfile.ZipFile("notes.zip", "w") as archive:
-    ...     archive.writestr("notes/first.txt", "whole")
-    >>> keras_ssm.datasets.archives.unpack("notes.zip", "unpacked")
-    PosixPath('unpacked')
     """
     archive, folder = pathlib.Path(archive), pathlib.Path(folder)
     if folder.is_dir():
@@ -112,27 +61,21 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*
     if not archive.is_file():
         raise ValueError(f"expected an archive. Received: {archive}, which is not a file")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with tempfile.TemporaryDirectory(
-            ".partial", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True
-        ) as temporary:
-            # Inside, since a temporary folder can be read by its owner alone.
-            new = pathlib.Path(temporary) / folder.name
-            new.mkdir()
-            take = _unpack_zip if zipfile.is_zipfile(archive) else _unpack_tar
-            if take(archive, new, only) == 0:
-                raise ValueError(f"expected files named {only} in {archive}, found none")
-            try:
-                os.rename(new, folder)
-            except OSError:
-                if not folder.is_dir():  # else another process was faster
-                    raise
-    except _DAMAGED as error:
-        raise ValueError(
-            f"expected a whole tar, compressed tar or zip archive, found {archive} of "
-            f"{archive.stat().st_size} bytes, which is cut short, damaged or something else "
-            f"({type(error).__name__}: {error}). Nothing of it was kept"
-        ) from error
+    with tempfile.TemporaryDirectory(
+        ".partial", f".{folder.name}.", folder.parent, ignore_cleanup_errors=True
+    ) as temporary:
+        # Inside, since a temporary folder can be read by its owner alone.
+        new = pathlib.Path(temporary) / folder.name
+        new.mkdir()
+        with contextlib.closing(_content(archive, only)) as content:
+            count = _write(archive, content, new)
+        if count == 0:
+            raise ValueError(f"expected files named {only} in {archive}, found none")
+        try:
+            os.rename(new, folder)
+        except OSError:
+            if not folder.is_dir():  # else another process was faster
+                raise
     return folder
 
 
@@ -148,14 +91,6 @@ def search(
 
     Returns:
         Its path.
-
-    Example:
-
-    >>> import pathlib
-    >>> pathlib.Path("release").mkdir()
-    >>> pathlib.Path("release/train.tsv").touch()
-    >>> keras_ssm.datasets.archives.search(".", "train.tsv", ("release/release", "release"))
-    PosixPath('release/train.tsv')
     """
     places = (pathlib.Path(folder) / place / name for place in under)
     return next((place for place in places if place.exists()), None)
@@ -172,12 +107,6 @@ def missing(folder: str | os.PathLike, name: str, under: Sequence[str], hint: st
 
     Returns:
         A `ValueError` that says what was expected, and what `folder` holds.
-
-    Example:
-
-    >>> raise keras_ssm.datasets.archives.missing(".", "train.tsv", ("",), "It is made by hand")
-    Traceback (most recent call last):
-    ValueError: expected train.tsv in ..., found an empty folder. It is made by hand
     """
     folder = pathlib.Path(folder)
     places = " or ".join(str(folder / place) for place in under)
@@ -192,65 +121,170 @@ def _listing(folder: pathlib.Path) -> str:
     return ", ".join(names[:8]) + rest or "an empty folder"
 
 
-def _check_sum(path: pathlib.Path, checksum: str | None, hint: str) -> None:
-    if checksum is None:
-        return
-    kind = {32: "md5", 64: "sha256"}[len(checksum)]
-    with open(path, "rb") as file:
-        found = hashlib.file_digest(file, kind).hexdigest()
-    if found != checksum:
-        raise ValueError(
-            f"expected the {kind} {checksum}, found {found} in {path.name} of "
-            f"{path.stat().st_size} bytes: cut short or changed. {hint}"
-        )
+def stays_inside(name: str) -> bool:
+    """Whether a relative path names something inside the folder it is relative to.
+
+    Args:
+        name: path with `/` between its parts, as archives and lists have them.
+
+    Returns:
+        False for absolute paths, for those with `..`, and for what Windows would
+        take for either.
+    """
+    parts = name.replace("\\", "/").split("/")
+    return bool(parts[0]) and ".." not in parts and parts[0][1:2] != ":"
 
 
-def _unpack_tar(archive: pathlib.Path, folder: pathlib.Path, only: str) -> int:
+def _write(archive: pathlib.Path, content: Content, folder: pathlib.Path) -> int:
+    """Write files; their number."""
     count = 0
-    with tarfile.open(archive, "r:*") as content:
-        while (member := content.next()) is not None:
-            if fnmatch.fnmatchcase(member.name, only):
-                if not (member.isreg() or member.isdir()):
-                    raise ValueError(
-                        f"expected files and folders in {archive}, found {member.name}, a link or "
-                        "device. Nothing of it was kept"
-                    )
-                try:
-                    content.extract(member, folder, filter="data")
-                except tarfile.FilterError as error:
-                    raise _leaving(archive, member.name) from error
-                count += member.isreg()
-            content.members.clear()  # type: ignore[attr-defined]  # a million would stay in memory
-        _check_end(content)
+    with Progress(f"unpacking {archive.name}") as progress, contextlib.ExitStack() as opened:
+        for name, block in content:
+            if block is None:
+                opened.close()
+                file = opened.enter_context(_created(archive, folder, name))
+                count += 1
+                progress.add()
+            else:
+                file.write(block)
     return count
 
 
-def _check_end(archive: tarfile.TarFile) -> None:
+def _created(archive: pathlib.Path, folder: pathlib.Path, name: str) -> BinaryIO:
+    if not stays_inside(name):
+        raise ValueError(
+            f"expected members that stay in their folder in {archive}, found {name}. "
+            "Nothing of it was kept"
+        )
+    path = folder / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "xb")
+    except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_NAME:
+            raise
+        raise ValueError(
+            f"expected names of files, each once, in {archive}, found {name[:80]!r} ({error}). "
+            "Nothing of it was kept"
+        ) from error
+
+
+def _content(archive: pathlib.Path, only: str) -> Content:
+    """Names of files, each with None and then with its content in blocks."""
+    try:
+        with open(archive, "rb") as file:
+            start = file.read(8)
+        # By its start: anything may end like a zip archive.
+        yield from (_zip if start.startswith(_ZIP) else _tar)(archive, start, only)
+    except _RefusedError as error:
+        raise ValueError(f"{error}. Nothing of it was kept") from error
+    except Exception as error:  # damaged archives fail in many ways
+        raise ValueError(
+            f"expected a whole tar, compressed tar or zip archive, found {archive} of "
+            f"{archive.stat().st_size} bytes, which is cut short, damaged or something else "
+            f"({type(error).__name__}: {error}). Nothing of it was kept"
+        ) from error
+
+
+class _RefusedError(Exception):
+    """For what a whole archive should not hold."""
+
+
+def _link(archive: pathlib.Path, name: str) -> _RefusedError:
+    return _RefusedError(f"expected files and folders in {archive}, found {name}, a link or device")
+
+
+def _limit(archive: pathlib.Path) -> int:
+    return _LEAST_LIMIT + _LARGEST_RATIO * archive.stat().st_size
+
+
+def _too_much(archive: pathlib.Path) -> _RefusedError:
+    return _RefusedError(
+        f"expected an archive that unpacks to at most {_limit(archive)} bytes, found more in "
+        f"{archive} of {archive.stat().st_size} bytes"
+    )
+
+
+def _zip(archive: pathlib.Path, _: bytes, only: str) -> Content:
+    with zipfile.ZipFile(archive) as content:
+        members = content.infolist()
+        # A member cannot give more than its header says: it would be damaged.
+        if sum(info.file_size for info in members) > _limit(archive):
+            raise _too_much(archive)
+        for info in members:
+            if info.is_dir() or not fnmatch.fnmatchcase(info.filename, only):
+                continue
+            if stat.S_ISLNK(info.external_attr >> 16):
+                raise _link(archive, info.filename)
+            yield info.filename, None
+            with content.open(info) as stream:
+                while block := stream.read(_BLOCK):
+                    yield info.filename, block
+
+
+def _tar(archive: pathlib.Path, start: bytes, only: str) -> Content:
+    kinds = (opener for magic, opener in _COMPRESSIONS.items() if start.startswith(magic))
+    opener: Any = next(kinds, open)
+    with opener(archive, "rb") as stream:
+        limited: Any = _Limited(stream, archive)
+        with tarfile.open(fileobj=limited, mode="r:") as content:
+            while (member := content.next()) is not None:
+                # A negative size would lead back, and round for ever.
+                if member.size < 0:
+                    raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
+                if not member.isdir() and fnmatch.fnmatchcase(member.name, only):
+                    if not member.isreg() or member.issparse():
+                        raise _link(archive, member.name)
+                    yield member.name, None
+                    yield from _blocks(content, member)
+                content.members.clear()  # type: ignore[attr-defined]  # millions would stay
+            _check_end(content)
+
+
+def _blocks(content: tarfile.TarFile, member: tarfile.TarInfo) -> Content:
+    stream: Any = content.extractfile(member)
+    left = member.size
+    while left:
+        block = stream.read(min(left, _BLOCK))
+        if not block:
+            raise tarfile.ReadError(f"{left} bytes of {member.name} are missing")
+        left -= len(block)
+        yield member.name, block
+
+
+class _Limited:
+    """A stream that fails rather than give more than an archive may unpack to.
+
+    `tarfile` believes what headers say: how much to read at once, and where the
+    next member is.
+    """
+
+    def __init__(self, stream: BinaryIO, archive: pathlib.Path) -> None:
+        self._stream, self._archive, self._limit = stream, archive, _limit(archive)
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= _AT_ONCE:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        if self._stream.tell() > self._limit:
+            raise _too_much(self._archive)
+        return self._stream.read(size)
+
+    def seek(self, offset: int) -> int:
+        if offset > self._limit:
+            raise _too_much(self._archive)
+        return self._stream.seek(offset)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+
+def _check_end(content: tarfile.TarFile) -> None:
     """After the last member: `tarfile` takes a cut between members, or rubbish, for the end."""
-    stream: Any = archive.fileobj
-    whole = stream.tell() == archive.offset + tarfile.BLOCKSIZE
+    stream: Any = content.fileobj
+    whole = stream.tell() == content.offset + tarfile.BLOCKSIZE
     # Reading on also compares the checksum at the end of the compression. Forwards
     # only: a step back in a compressed stream starts it again.
     while block := stream.read(_BLOCK):
         whole = whole and block.count(0) == len(block)
     if not whole:
         raise tarfile.ReadError("the end mark is missing")
-
-
-def _unpack_zip(archive: pathlib.Path, folder: pathlib.Path, only: str) -> int:
-    count = 0
-    with zipfile.ZipFile(archive) as content:
-        for name in content.namelist():
-            if pathlib.PurePosixPath(name).is_absolute() or ".." in name.split("/"):
-                raise _leaving(archive, name)
-            if fnmatch.fnmatchcase(name, only):
-                content.extract(name, folder)
-                count += not name.endswith("/")
-    return count
-
-
-def _leaving(archive: pathlib.Path, name: str) -> ValueError:
-    return ValueError(
-        f"expected members that stay in their folder in {archive}, found {name}. "
-        "Nothing of it was kept"
-    )

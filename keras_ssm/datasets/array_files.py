@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import pathlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -11,7 +12,11 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from keras_ssm.datasets.progress import Progress
+
 _FORMAT = "keras_ssm arrays 1"
+# Truth values, whole and broken numbers, and bytes.
+_KINDS = "buifS"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
@@ -25,11 +30,6 @@ class Rows:
         chunks: parts, in order, along the first axis. Taken only once the
             arrays before this one in the dictionary are written, so that one
             pass over a source can leave the values of a later array behind.
-
-    Example:
-
-    >>> part = np.zeros((2, 3), "int16")
-    >>> rows = keras_ssm.datasets.cache.Rows((4, 3), "int16", [part, part])
     """
 
     shape: tuple[int, ...]
@@ -49,13 +49,6 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
 
     Raises:
         EOFError: if the file is not whole, or of another version.
-
-    Example:
-
-    >>> keras_ssm.datasets.array_files.write("squares.h5", {}, {"x": np.arange(4) ** 2})
-    >>> marks, arrays = keras_ssm.datasets.array_files.read("squares.h5")
-    >>> arrays["x"].tolist()
-    [0, 1, 4, 9]
     """
     # One open file for the header and the maps: the path may be replaced in between.
     # Its name is a str, so that the maps keep it.
@@ -73,7 +66,13 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
                     raise EOFError(f"it is of another version, {version}")
                 if not complete:
                     raise EOFError("the mark of a complete file is missing")
-                return marks, {name: _map(file, content[name]) for name in content}
+                if not all(isinstance(mark, str) for mark in marks.values()):
+                    raise EOFError("a mark is not a text")
+                arrays = {name: _map(file, size, content, name) for name in content}
+                # HDF5 does not protect its own headers: a changed length would go unseen.
+                if marks.pop("layout", None) != _layout(content):
+                    raise EOFError("the arrays are not those that were written")
+                return marks, arrays
         except Exception as error:  # a damaged header fails in many ways inside HDF5
             raise EOFError(f"{path}, of {size} bytes, cannot be used ({error})") from error
 
@@ -81,7 +80,7 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
 def write(
     path: str | os.PathLike, marks: Mapping[str, str], arrays: Mapping[str, np.ndarray | Rows]
 ) -> None:
-    """Write a new file, flushed to the disk.
+    """Write a new file; that it reaches the disk is left to the caller.
 
     Args:
         path: of the file.
@@ -91,28 +90,25 @@ def write(
     Raises:
         ValueError: if the parts of `Rows` do not make up its shape.
         OSError: if the file cannot be written.
-
-    Example:
-
-    >>> keras_ssm.datasets.array_files.write("cubes.h5", {}, {"x": np.arange(4) ** 3})
     """
     rows = {name: _rows(array) for name, array in arrays.items()}
     with writing(path), h5py.File(path, "x") as content:
         content.attrs.update({**marks, "format": _FORMAT, "complete": False})
         offsets = {name: _allocate(content, name, row) for name, row in rows.items()}
+        content.attrs["layout"] = _layout(content)
     # Not through HDF5, which does not survive a full disk, and not through a map,
     # which would be a bus error there: plain unbuffered writes fail plainly.
     with open(path, "r+b", buffering=0) as file:
         for name, row in rows.items():
             file.seek(offsets[name])
-            for chunk in _checked(name, row):
-                with writing(path):
-                    _write_all(file, chunk)
-    with writing(path):
-        with h5py.File(path, "r+") as content:
-            content.attrs["complete"] = True
-        with open(path, "r+b") as file:
-            os.fsync(file.fileno())
+            title = f"preparing {name} of {pathlib.Path(path).parent.name}"
+            with Progress(title, row.shape[0]) as progress:
+                for chunk in _checked(name, row):
+                    with writing(path):
+                        _write_all(file, chunk)
+                    progress.add(len(chunk))
+    with writing(path), h5py.File(path, "r+") as content:
+        content.attrs["complete"] = True
 
 
 @contextlib.contextmanager
@@ -124,12 +120,6 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
 
     Returns:
         A context manager that raises `OSError` for what fails in its block.
-
-    Example:
-
-    >>> import os
-    >>> with keras_ssm.datasets.array_files.writing("data/train.h5"):
-    ...     os.makedirs("data", exist_ok=True)
     """
     try:
         yield
@@ -141,12 +131,38 @@ def writing(path: str | os.PathLike) -> Iterator[None]:
         ) from error
 
 
-def _map(file: BinaryIO, dataset: h5py.Dataset) -> np.ndarray:
+def _layout(content: h5py.File) -> str:
+    """Names, types, shapes and places of the arrays."""
+    return json.dumps(
+        {
+            name: [array.dtype.str, array.shape, array.id.get_offset()]
+            for name, array in content.items()
+        }
+    )
+
+
+def _map(file: BinaryIO, size: int, content: h5py.File, name: str) -> np.ndarray:
+    """The array in place, once nothing about it can be anything but numbers in this file."""
+    if not isinstance(content.get(name, getlink=True), h5py.HardLink):
+        raise EOFError(f"{name} is a link to somewhere else")
+    dataset = content[name]
+    if not isinstance(dataset, h5py.Dataset):
+        raise EOFError(f"{name} is not an array")
+    dtype = dataset.dtype
+    if dtype.hasobject or dtype.kind not in _KINDS:
+        raise EOFError(f"{name} is an array of {dtype}, not of numbers")
+    # Chunks, filters, other files and other arrays all exclude a contiguous layout.
+    plan = dataset.id.get_create_plist()
+    if plan.get_layout() != h5py.h5d.CONTIGUOUS or plan.get_external_count():
+        raise EOFError(f"{name} does not lie in one piece in this file")
     if dataset.size == 0:
-        empty = np.empty(dataset.shape, dataset.dtype)
+        empty = np.empty(dataset.shape, dtype)
         empty.flags.writeable = False
         return empty
-    return np.memmap(file, dataset.dtype, "r", dataset.id.get_offset(), dataset.shape)
+    offset = dataset.id.get_offset()
+    if offset is None or offset + dataset.size * dtype.itemsize > size:
+        raise EOFError(f"{name}, {dtype} of shape {dataset.shape}, is not there as a whole")
+    return np.memmap(file, dtype, "r", offset, dataset.shape)
 
 
 def _rows(array: np.ndarray | Rows) -> Rows:

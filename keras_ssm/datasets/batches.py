@@ -1,13 +1,16 @@
 """Batches of sequences for `fit`, on every backend."""
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
+from keras_ssm.arguments import check_size
 from keras_ssm.datasets.mapped import described, mapped
-from keras_ssm.layers.arguments import check_size
+from keras_ssm.datasets.ragged import Ragged, bounds, gathered
+from keras_ssm.datasets.splits import check_seed
 
 
 class SequenceBatches(keras.utils.PyDataset):
@@ -24,7 +27,9 @@ class SequenceBatches(keras.utils.PyDataset):
     Args:
         x: sequences, of shape (count, L) or (count, L, features); pairs of
             sequences, of shape (count, 2, L), with `lengths` of shape (count,
-            2). A memory map is read a batch at a time.
+            2). A memory map is read a batch at a time. Or a list of arrays of
+            several lengths, of shape (steps,) or (steps, features) each: L is
+            the longest length then, and every sequence has its own in `lengths`.
         y: targets, of shape (count, ...); handed on as they are.
         batch_size: sequences in a batch.
         lengths: valid steps of every sequence, of shape (count,) or (count, 2).
@@ -41,14 +46,21 @@ class SequenceBatches(keras.utils.PyDataset):
         std: divides what is left, like `mean`.
         drop_last: leave out the batches that are not full; with `shuffle`, other
             sequences every epoch.
+        shard: `(rank, world)`, for one of several processes that train
+            together: process `rank`, from 0, reads its part of every batch and
+            nothing else. Batches, their order and `batch_size` are those of all
+            processes together, whatever their number, so that a run can go on
+            with another one. A batch that is not full is shared as equally as
+            it can be, the first processes getting one sequence more.
 
     Returns:
         Batches `(x, y)`. x is int32 for integers without `mean` and `std`. Anything
         else is float32, with an axis for features where `x` has none: (batch, steps, 1).
 
     Raises:
-        ValueError: if the arrays do not belong together; if a sequence is longer than the
-            last bucket; if `drop_last` leaves no batch.
+        ValueError: if the arrays do not belong together; for integers that int32 cannot
+            hold; if a sequence is longer than the last bucket; if `drop_last` leaves
+            no batch; for a `batch_size` that `world` does not divide.
 
     Example:
 
@@ -57,12 +69,25 @@ class SequenceBatches(keras.utils.PyDataset):
     ...     x, np.arange(3), batch_size=2, lengths=[2, 4, 1], buckets=[2, 4])
     >>> [x.tolist() for x, y in batches]
     [[[3, 1], [7, 0]], [[2, 2, 5, 4]]]
+
+    A list of sequences of several lengths:
+
+    >>> batches = keras_ssm.datasets.SequenceBatches([[3, 1], [2, 2, 5, 4], [7]], np.arange(3), 3)
+    >>> batches[0][0].tolist()
+    [[3, 1, 0, 0], [2, 2, 5, 4], [7, 0, 0, 0]]
+
+    What the second of two processes reads:
+
+    >>> x = np.zeros((5, 4))
+    >>> batches = keras_ssm.datasets.SequenceBatches(x, np.arange(5), 4, shard=(1, 2))
+    >>> [y.tolist() for x, y in batches]
+    [[2, 3], []]
     """
 
     def __init__(
         self,
-        x: np.ndarray,
-        y: np.ndarray,
+        x: np.ndarray | Sequence[np.ndarray],
+        y: np.ndarray | Sequence,
         batch_size: int,
         lengths: np.ndarray | Sequence[int] | None = None,
         length: int | None = None,
@@ -72,14 +97,16 @@ class SequenceBatches(keras.utils.PyDataset):
         mean: np.ndarray | float | None = None,
         std: np.ndarray | float | None = None,
         drop_last: bool = False,
+        shard: tuple[int, int] = (0, 1),
     ) -> None:
         super().__init__()
         check_size("batch_size", batch_size)
+        check_seed(seed)
+        self.shard = _shard(shard, batch_size)
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         self.drop_last = drop_last
-        # `asarray`: indexing a memory map gives plain arrays then, and is faster.
-        self._x, self._y = np.asarray(x), np.asarray(y)
-        self._lengths = None if lengths is None else np.asarray(lengths)
+        self._x, self._y = gathered(x), _targets(y)
+        self._lengths = _lengths(self._x, lengths)
         self._axis = 1 if self._lengths is None else self._lengths.ndim
         _check_arrays(self._x, self._y, self._lengths)
         self._bounds, self._bucket = self._assigned(length, buckets)
@@ -88,6 +115,9 @@ class SequenceBatches(keras.utils.PyDataset):
             raise ValueError(f"`std` must be positive. Received: a smallest of {self._std.min()}")
         integers = self._x.dtype.kind in "bui" and mean is None and std is None
         self._dtype = np.dtype("int32" if integers else "float32")
+        if integers:
+            _check_range("x", self._x)
+        _check_range("y", self._y)
         self.epoch = 0
         if not self._plan:
             raise ValueError(
@@ -113,7 +143,7 @@ class SequenceBatches(keras.utils.PyDataset):
         return len(self._plan)
 
     def samples(self, index: int) -> np.ndarray:
-        """Numbers of the sequences in batch `index` of this epoch.
+        """Numbers of the sequences in batch `index` of this epoch, or in its part for `shard`.
 
         Args:
             index: of the batch.
@@ -127,15 +157,31 @@ class SequenceBatches(keras.utils.PyDataset):
         >>> batches.samples(1)
         array([2, 3])
         """
-        return self._plan[index]
+        samples, (rank, world) = self._plan[index], self.shard
+        return np.array_split(samples, world)[rank]
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        samples = self._plan[index]
-        length = self._bounds[self._bucket[samples[0]]]
-        steps = (slice(None),) * (self._axis - 1)
+    def __getitem__(self, index: int) -> tuple[np.ndarray, ...]:
+        return self.read(self.samples(index), index)
+
+    def read(self, samples: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Some sequences as they are in batch `index` of this epoch, and their targets.
+
+        Args:
+            samples: numbers of sequences of the batch.
+            index: of the batch, whose length they get.
+
+        Returns:
+            `(x, y)` of so many rows.
+
+        Example:
+
+        >>> batches = keras_ssm.datasets.SequenceBatches(np.zeros((5, 4)), np.arange(5), 2)
+        >>> batches.read(np.array([3, 3]), 1)[1]
+        array([3, 3])
+        """
+        length = self._bounds[self._bucket[self._plan[index][0]]]
         held = min(length, self._x.shape[self._axis])
-        # Cropped first and picked then: only what is needed is read.
-        x = self._x[(slice(None), *steps, slice(held))][samples].astype(self._dtype, copy=False)
+        x = self._cropped(samples, held).astype(self._dtype, copy=False)
         if self._dtype == "float32" and x.ndim == self._axis + 1:
             x = x[..., None]
         for values, scale in ((self._mean, np.subtract), (self._std, np.divide)):
@@ -149,6 +195,13 @@ class SequenceBatches(keras.utils.PyDataset):
             x = np.pad(x, padding)
         return x, self._y[samples]
 
+    def _cropped(self, samples: np.ndarray, held: int) -> np.ndarray:
+        if isinstance(self._x, Ragged):
+            return self._x.cropped(samples, held)
+        # Cropped first and picked then: only what is needed is read.
+        steps = (slice(None),) * (self._axis - 1)
+        return self._x[(slice(None), *steps, slice(held))][samples]
+
     def _assigned(
         self, length: int | None, buckets: Sequence[int] | None
     ) -> tuple[list[int], np.ndarray]:
@@ -158,30 +211,36 @@ class SequenceBatches(keras.utils.PyDataset):
             if length is not None:
                 check_size("length", length)
             return [length or self._x.shape[self._axis]], everything
-        bounds = list(buckets)
+        limits = list(buckets)
         if length is not None:
             raise ValueError(
                 "`length` and `buckets` say the same thing twice. Received: "
-                f"length={length!r}, buckets={bounds}"
+                f"length={length!r}, buckets={limits}"
             )
-        if not bounds or any(low >= high for low, high in zip([0, *bounds], bounds, strict=False)):
-            raise ValueError(f"`buckets` must be increasing lengths. Received: buckets={bounds}")
+        whole = all(isinstance(bound, int | np.integer) for bound in limits) and bool(limits)
+        if not whole or any(low >= high for low, high in zip([0, *limits], limits, strict=False)):
+            raise ValueError(f"`buckets` must be increasing lengths. Received: buckets={limits}")
         if self._lengths is None:
             longest = np.full(len(self._x), self._x.shape[self._axis])
         else:
             longest = self._lengths.reshape(len(self._x), -1).max(axis=1)
-        if longest.max() > bounds[-1]:
+        if longest.max() > limits[-1]:
             raise ValueError(
                 "the last of `buckets` must hold the longest sequence. Received: "
-                f"buckets={bounds}, sequence {longest.argmax()} of {longest.max()} steps"
+                f"buckets={limits}, sequence {longest.argmax()} of {longest.max()} steps"
             )
-        return bounds, np.searchsorted(bounds, longest).astype("int32")
+        return limits, np.searchsorted(limits, longest).astype("int32")
 
     def _scale(self, name: str, values: np.ndarray | float | None) -> np.ndarray | None:
         """`mean` or `std` as float32, with the axes of a sequence as it leaves in a batch."""
         if values is None:
             return None
-        values = np.asarray(values, "float32")
+        try:
+            values = np.asarray(values, "float32")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"`{name}` must be numbers. Received: {name}={values!r}") from error
+        if not np.isfinite(values).all():
+            raise ValueError(f"`{name}` must be finite. Received: {name} with {values.max()}")
         sequence = self._x.shape[self._axis :]
         try:
             if np.broadcast_shapes(values.shape, sequence) != sequence:
@@ -220,7 +279,8 @@ class SequenceBatches(keras.utils.PyDataset):
 
     def __getstate__(self) -> dict[str, Any]:
         # A process of its own maps the file again instead of being sent its content.
-        return {**self.__dict__, "_x": described(self._x), "_y": described(self._y)}
+        x = self._x if isinstance(self._x, Ragged) else described(self._x)
+        return {**self.__dict__, "_x": x, "_y": described(self._y)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
@@ -255,17 +315,70 @@ class FollowEpochs(keras.callbacks.Callback):
         self.batches.epoch = epoch
 
 
-def _check_arrays(x: np.ndarray, y: np.ndarray, lengths: np.ndarray | None) -> None:
+def _shard(shard: Any, batch_size: int) -> tuple[int, int]:
+    """Rank and number of processes, if they can share a batch."""
+    try:
+        rank, world = (operator.index(n) for n in shard)
+    except (TypeError, ValueError):
+        rank, world = -1, 0
+    if not 0 <= rank < world:
+        raise ValueError(
+            "`shard` must be (rank, world), with ranks from 0 to below the number of processes. "
+            f"Received: shard={shard!r}"
+        )
+    if batch_size % world:
+        raise ValueError(
+            f"`batch_size` must be a multiple of the {world} processes that share a batch. "
+            f"Received: batch_size={batch_size}, shard={shard!r}"
+        )
+    return rank, world
+
+
+def _targets(y: Any) -> np.ndarray:
+    try:
+        return np.asarray(y)
+    except ValueError as error:
+        raise ValueError(
+            "`y` must be an array with one target, of the same shape, for every sequence. "
+            f"Received: a {type(y).__name__} of other things ({error})"
+        ) from error
+
+
+def _lengths(x: np.ndarray | Ragged, lengths: Any) -> np.ndarray | None:
+    if not isinstance(x, Ragged):
+        return None if lengths is None else np.asarray(lengths)
+    if lengths is not None and not np.array_equal(lengths, x.lengths):
+        raise ValueError(
+            "`lengths` of a list of arrays are those of the arrays, and need not be given. "
+            f"Received: lengths={lengths!r}"
+        )
+    return x.lengths
+
+
+def _check_range(name: str, values: np.ndarray | Ragged) -> None:
+    """Refuse integers that would become others in int32."""
+    kind = np.iinfo("int32")
+    if values.dtype.kind not in "ui" or np.can_cast(values.dtype, "int32"):
+        return
+    low, high = bounds(values)
+    if low < kind.min or high > kind.max:
+        raise ValueError(
+            f"integers of `{name}` must be in {kind.min} to {kind.max}. Received: {low} to {high}"
+        )
+
+
+def _check_arrays(x: np.ndarray | Ragged, y: np.ndarray, lengths: np.ndarray | None) -> None:
     axis = 1 if lengths is None else lengths.ndim
-    if not len(x) or x.ndim not in (axis + 1, axis + 2) or x.dtype.kind not in "buif":
+    if not x.ndim or not len(x) or x.ndim not in (axis + 1, axis + 2) or x.dtype.kind not in "buif":
         raise ValueError(
             "`x` must be numbers of shape (count, length) or (count, length, features), or of "
             f"shape (count, 2, length) with `lengths` of shape (count, 2). Received: {x.dtype} x "
             f"of shape {x.shape}" + ("" if lengths is None else f", lengths of {lengths.shape}")
         )
-    if len(y) != len(x):
+    if y.shape[:1] != (len(x),):
         raise ValueError(
-            f"`x` and `y` must have the same number of samples. Received: {len(x)} and {len(y)}"
+            "`x` and `y` must have the same number of samples. "
+            f"Received: {len(x)} and y of shape {y.shape}"
         )
     if lengths is None:
         return

@@ -1,22 +1,19 @@
 """Prepared arrays in one file per split, mapped into memory rather than read."""
 
-import contextlib
 import hashlib
 import json
 import logging
 import os
 import pathlib
-import time
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from keras_ssm.datasets import array_files
 from keras_ssm.datasets.array_files import Rows
+from keras_ssm.files import replacing
 
-_DAY = 24 * 60 * 60
 _log = logging.getLogger(__name__)
 
 
@@ -30,11 +27,6 @@ def data_folder(data_dir: str | os.PathLike | None = None) -> pathlib.Path:
 
     Returns:
         Its path. It need not exist.
-
-    Example:
-
-    >>> keras_ssm.datasets.cache.data_folder("/data")
-    PosixPath('/data')
     """
     chosen = data_dir or os.environ.get("KERAS_SSM_DATA")
     if chosen:
@@ -55,11 +47,6 @@ def prepared(
 
     Returns:
         `<data_dir>/keras_ssm/<name>-<hash of the settings>/<split>.h5`.
-
-    Example:
-
-    >>> keras_ssm.datasets.cache.prepared("/data", "listops", {"max_length": 2048}, "train")
-    PosixPath('/data/keras_ssm/listops-264ebf8d/train.h5')
     """
     digest = hashlib.sha256(_canonical(settings).encode()).hexdigest()[:8]
     return data_folder(data_dir) / "keras_ssm" / f"{name}-{digest}" / f"{split}.h5"
@@ -74,7 +61,7 @@ def cached(
     """Arrays of an HDF5 file, which is built if it is not there.
 
     A file is used if it is whole, made with the same settings, and its sources
-    have the sizes and times they had. Sources that are gone are not missed. Else
+    have the places, sizes and times they had. Sources that are gone are not missed. Else
     it is built under a temporary name, flushed and renamed: at any moment, and
     with any number of processes at once, `path` is a whole file or none.
 
@@ -91,21 +78,15 @@ def cached(
         ValueError: if `path` is a file that is not a cache, or if the parts of
             `Rows` do not make up its shape.
         OSError: if the file cannot be written; nothing of it is left.
-
-    Example:
-
-    >>> squares = keras_ssm.datasets.cache.cached(
-    ...     "squares.h5", {"count": 4}, lambda: {"x": np.arange(4) ** 2}
-    ... )
-    >>> squares["x"].tolist()
-    [0, 1, 4, 9]
     """
     path = pathlib.Path(path)
     marks = {"settings": _canonical(settings), "sources": _stamp(sources)}
     arrays = _read(path, marks)
     if arrays is not None:
         return arrays
-    with _replacing(path) as temporary:
+    with array_files.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
         array_files.write(temporary, marks, build())
     arrays = _read(path, marks)
     if arrays is None:
@@ -113,18 +94,61 @@ def cached(
     return arrays
 
 
+def sequences(
+    shape: tuple[int, ...],
+    dtype: str,
+    parts: Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]],
+    lengths_shape: tuple[int, ...] | None = None,
+) -> dict[str, Rows]:
+    """Sequences, labels and lengths that come together, for a cache.
+
+    Args:
+        shape: of x.
+        dtype: of x.
+        parts: `(x, y, lengths)`, each a part along the first axis.
+        lengths_shape: of lengths, if not (count,).
+
+    Returns:
+        `x`, `y` and `lengths` as `Rows`.
+    """
+    y: list[np.ndarray] = []
+    lengths: list[np.ndarray] = []
+
+    def rows() -> Iterator[np.ndarray]:
+        for x, labels, counts in parts:
+            y.append(labels)
+            lengths.append(counts)
+            yield x
+
+    # The lists are full when they are read: a cache writes x first.
+    return {
+        "x": Rows(shape, dtype, rows()),
+        "y": Rows(shape[:1], "int32", y),
+        "lengths": Rows(lengths_shape or shape[:1], "int32", lengths),
+    }
+
+
 def _canonical(settings: Mapping[str, Any]) -> str:
     return json.dumps(settings, sort_keys=True)
 
 
 def _stamp(sources: Sequence[pathlib.Path]) -> str:
-    """Digest of names, sizes and times, or nothing if a source is gone."""
+    """Digest of paths, sizes and times, or nothing if a source is gone."""
+    if not sources:
+        return ""
     try:
-        states = [(source.name, source.stat()) for source in sources]
+        states = [source.stat() for source in sources]
     except FileNotFoundError:
         return ""
-    listed = [[name, state.st_size, state.st_mtime_ns] for name, state in states]
-    return hashlib.sha256(json.dumps(listed).encode()).hexdigest() if listed else ""
+    # Relative to where all of them are: the folder may be moved as a whole, while a
+    # file that moves inside it may become one of another class.
+    paths = [str(source.absolute()) for source in sources]
+    top = len(os.path.commonpath([os.path.dirname(path) for path in paths]))
+    listed = [
+        [path[top:].lstrip(os.sep), state.st_size, state.st_mtime_ns]
+        for path, state in zip(paths, states, strict=True)
+    ]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _read(path: pathlib.Path, marks: Mapping[str, str]) -> dict[str, np.ndarray] | None:
@@ -142,31 +166,9 @@ def _read(path: pathlib.Path, marks: Mapping[str, str]) -> dict[str, np.ndarray]
             f"{path.stat().st_size} bytes that is something else. Move it away"
         )
     found, arrays = content
-    if found["settings"] != marks["settings"]:
+    if found.get("settings") != marks["settings"]:
         return None
-    if marks["sources"] and found["sources"] not in ("", marks["sources"]):
+    if marks["sources"] and found.get("sources") not in ("", marks["sources"]):
         _log.warning("the sources of %s have changed; it is built anew", path)
         return None
     return arrays
-
-
-@contextlib.contextmanager
-def _replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
-    """A temporary name of this process' own, renamed to `path` if all goes well."""
-    with array_files.writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _remove_stale(path: pathlib.Path) -> None:
-    """Remove what killed processes left. A day without a write: nobody is writing it."""
-    for old in path.parent.glob(f".{path.name}.*.partial"):
-        with contextlib.suppress(FileNotFoundError):
-            if time.time() - old.stat().st_mtime > _DAY:
-                old.unlink()

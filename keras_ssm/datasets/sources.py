@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_ssm.datasets import archives
+from keras_ssm.datasets import archives, downloads, splits
 from keras_ssm.datasets.cache import Rows, cached, data_folder, prepared
 
 Arrays = Mapping[str, np.ndarray]
@@ -25,15 +25,9 @@ class Source:
         folder: name of the folder with the data.
         archive: name of the archive that holds it.
         url: address of the archive.
-        checksum: of the archive, see `keras_ssm.datasets.archives.fetch`.
+        checksum: of the archive, see `keras_ssm.datasets.downloads.fetch`.
         note: how large the archive is, or what else makes the data.
         under: folders inside the archive that it may lie in, the preferred ones first.
-
-    Example:
-
-    >>> source = keras_ssm.datasets.sources.Source("data", "data.zip", "https://a.b/data.zip")
-    >>> source.find("/nowhere") is None
-    True
     """
 
     folder: str
@@ -96,7 +90,7 @@ class Source:
         """
         found = self.find(data_dir)
         if found is None:
-            archives.fetch(self.url, self.checksum, self.archive, data_dir)
+            downloads.fetch(self.url, self.checksum, self.archive, data_dir)
             found = self.get(data_dir)
         return found
 
@@ -125,16 +119,9 @@ def prepare(
     Returns:
         By split, arrays by name.
 
-    Example:
-
-    >>> import pathlib
-    >>> from keras_ssm.datasets import sources
-    >>> pathlib.Path("numbers").mkdir()
-    >>> source = sources.Source("numbers", "numbers.zip", "https://a.b/numbers.zip")
-    >>> builds = {"train": lambda folder, done: {"x": np.arange(3)}}
-    >>> parts = sources.prepare(source, ".", "mine", {}, builds, lambda folder: [])
-    >>> parts["train"]["x"].tolist()
-    [0, 1, 2]
+    Raises:
+        ValueError: if the source is missing or two of its files have the same
+            content, and for what `builds` refuse.
     """
     paths = {split: prepared(data_dir, name, settings, split) for split in builds}
     folder = source.find(data_dir)
@@ -144,6 +131,7 @@ def prepare(
     done: dict[str, dict[str, np.ndarray]] = {}
 
     def made(build: Build) -> Mapping[str, np.ndarray | Rows]:
+        splits.check_distinct(stamped)
         return build(folder or source.get(data_dir), done)
 
     for split, build in builds.items():

@@ -1,5 +1,9 @@
 """Seeded parts of a data set that comes without them."""
 
+import collections
+import hashlib
+import numbers
+import pathlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,11 +21,11 @@ def by_class(y: np.ndarray, fractions: Sequence[float], seed: int) -> tuple[np.n
     Returns:
         Sorted indices of the rest, of the first part and of the last part.
 
-    Example:
-
-    >>> [len(part) for part in keras_ssm.datasets.splits.by_class(np.zeros(10), (0.1, 0.2), 0)]
-    [7, 1, 2]
+    Raises:
+        ValueError: if a part that is asked for would be empty, or for a seed that is
+            not a whole number from 0 to 2^32 - 1.
     """
+    check_seed(seed)
     # RandomState, not default_rng: NumPy promises its stream never changes.
     random = np.random.RandomState(seed)
     rest, first, last = [], [], []
@@ -33,7 +37,60 @@ def by_class(y: np.ndarray, fractions: Sequence[float], seed: int) -> tuple[np.n
         first.append(members[:start])
         rest.append(members[start:stop])
         last.append(members[stop:])
-    return tuple(np.sort(np.concatenate(part)) for part in (rest, first, last))
+    parts = [np.sort(np.concatenate(part)) for part in (rest, first, last)]
+    for part, fraction in zip(parts, (1 - sum(fractions), *fractions), strict=True):
+        if fraction > 0 and not len(part):
+            raise ValueError(
+                f"expected enough data for a part of every {fraction:g}, found {len(y)} samples "
+                f"of {len(rest)} classes, which leave it empty. A share of 0 asks for no such part"
+            )
+    return tuple(parts)
+
+
+def check_seed(seed: int) -> None:
+    """Refuse what NumPy's generators do not take for a seed.
+
+    Args:
+        seed: of a split.
+
+    Raises:
+        ValueError: for anything but a whole number from 0 to 2^32 - 1.
+    """
+    whole = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**32:
+        raise ValueError(
+            f"`seed` must be a whole number from 0 to 2**32 - 1. Received: seed={seed!r}"
+        )
+
+
+def check_distinct(paths: Sequence[pathlib.Path]) -> None:
+    """Refuse the same content under two names: what is trained on must not be tested on.
+
+    Args:
+        paths: of files; folders are passed over.
+
+    Raises:
+        ValueError: names two files with the same content.
+    """
+    sizes = collections.defaultdict(list)
+    for path in paths:
+        if path.is_file():
+            sizes[path.stat().st_size].append(path)
+    seen: dict[bytes, pathlib.Path] = {}
+    again: list[tuple[pathlib.Path, pathlib.Path]] = []
+    for alike in sizes.values():
+        for path in alike if len(alike) > 1 else ():
+            with open(path, "rb") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+            first = seen.setdefault(digest, path)
+            if first is not path:
+                again.append((first, path))
+    if again:
+        more = f", and {len(again) - 1} more repetitions" if len(again) > 1 else ""
+        raise ValueError(
+            "expected every file to have a content of its own, found that of "
+            f"{again[0][0]} in {again[0][1]} too{more}"
+        )
 
 
 def check_fractions(**fractions: float) -> None:
@@ -44,15 +101,9 @@ def check_fractions(**fractions: float) -> None:
 
     Raises:
         ValueError: names the argument.
-
-    Example:
-
-    >>> keras_ssm.datasets.splits.check_fractions(test_fraction=1.0)
-    Traceback (most recent call last):
-    ValueError: `test_fraction` must be in [0, 1). Received: test_fraction=1.0
     """
     for name, fraction in fractions.items():
-        if not 0 <= fraction < 1:
+        if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
             raise ValueError(f"`{name}` must be in [0, 1). Received: {name}={fraction!r}")
     if sum(fractions.values()) >= 1:
         received = ", ".join(f"{name}={fraction!r}" for name, fraction in fractions.items())

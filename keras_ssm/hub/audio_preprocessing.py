@@ -7,8 +7,8 @@ import keras_hub
 import numpy as np
 import tensorflow as tf
 
+from keras_ssm.arguments import check_size
 from keras_ssm.hub.backbone import SSMFeatureBackbone
-from keras_ssm.layers.arguments import check_size
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")

@@ -1,17 +1,18 @@
 """Stacks of state space blocks as keras-hub backbones."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import keras_hub
 
+from keras_ssm.arguments import check_size
 from keras_ssm.hub.presets import WholePreset
 from keras_ssm.layers import SSMBlock
-from keras_ssm.layers.arguments import check_choice, check_size
-from keras_ssm.models.classifier import GATINGS, LAYERS
+from keras_ssm.layers.names import layer_class, layer_name, make_layer
 
-# The softmax kernel of DSS has a state, and ignores padding, for one known length only.
-_OPTIONS: dict[str, dict[str, Any]] = {"dss": {"kernel": "exp"}}
+# Inputs that a backbone may have beside its own, with their types.
+_EXTRA_INPUTS = {"time_steps": "float32", "resets": "bool"}
 
 
 class BlockBackbone(WholePreset, keras_hub.models.Backbone):
@@ -27,22 +28,27 @@ class BlockBackbone(WholePreset, keras_hub.models.Backbone):
         self,
         inputs: Any,
         embedded: Any,
-        layer: str,
+        layer: Any,
         depth: int,
         width: int,
         state_size: int,
         dropout: float,
         ssm_options: dict[str, Any] | None,
+        extra_inputs: Sequence[str],
         dtype: Any,
         **kwargs: Any,
     ) -> None:
-        check_choice("layer", layer, LAYERS)
         check_size("depth", depth)
-        options = {**_OPTIONS.get(layer, {}), **(ssm_options or {})}
+        unknown = sorted(set(extra_inputs) - set(_EXTRA_INPUTS))
+        if unknown:
+            raise ValueError(
+                f"`extra_inputs` may have {', '.join(map(repr, _EXTRA_INPUTS))}. "
+                f"Received: extra_inputs={tuple(extra_inputs)!r}"
+            )
+        options = {**layer_class(layer).any_length, **(ssm_options or {})}
         self.blocks = [
             SSMBlock(
-                LAYERS[layer](state_size, name=layer, dtype=dtype, **options),
-                gating=GATINGS[layer],
+                make_layer(layer, state_size, dtype=dtype, **options),
                 dropout=dropout,
                 dtype=dtype,
                 name=f"block_{index}",
@@ -53,21 +59,51 @@ class BlockBackbone(WholePreset, keras_hub.models.Backbone):
             epsilon=1e-5, dtype=dtype, name="final_norm"
         )
         padding_mask = keras.Input((None,), dtype="int32", name="padding_mask")
+        extra = {
+            name: keras.Input((None,), dtype=_EXTRA_INPUTS[name], name=name)
+            for name in extra_inputs
+        }
         x = embedded
         for block in self.blocks:
-            x = block(x, mask=padding_mask)
+            x = block(x, mask=padding_mask, **extra)
         super().__init__(
-            inputs={inputs.name: inputs, "padding_mask": padding_mask},
+            inputs={inputs.name: inputs, "padding_mask": padding_mask, **extra},
             outputs=self.final_norm(x),
             dtype=dtype,
             **kwargs,
         )
-        self.layer = layer
+        self.layer = layer_name(layer)
         self.depth = depth
         self.width = width
         self.state_size = state_size
         self.dropout = dropout
         self.ssm_options = dict(ssm_options or {})
+        self.extra_inputs = tuple(extra_inputs)
+
+    def default_lora_layer_names(self) -> list[str]:
+        """The dense layers behind each state space: the weights that mix features."""
+        return ["out1", "out2"]
+
+    def enable_lora(self, rank: int, target_layer_names: list[str] | None = None) -> None:
+        """Freeze the backbone and give some of its dense layers LoRA weights.
+
+        Args:
+            rank: of the added weights.
+            target_layer_names: names of layers; None takes those of the gates,
+                `"out1"` and `"out2"`.
+
+        Raises:
+            ValueError: if no layer that can take LoRA has one of the names.
+        """
+        targets = target_layer_names or self.default_lora_layer_names()
+        layers = self._flatten_layers(include_self=False)
+        able = {layer.name for layer in layers if hasattr(layer, "enable_lora")}
+        if not able & set(targets):
+            raise ValueError(
+                f"expected the name of a layer that can take LoRA, one of {sorted(able)}. "
+                f"Received: target_layer_names={targets}"
+            )
+        super().enable_lora(rank, target_layer_names=targets)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -78,6 +114,7 @@ class BlockBackbone(WholePreset, keras_hub.models.Backbone):
             "state_size": self.state_size,
             "dropout": self.dropout,
             "ssm_options": dict(self.ssm_options),
+            "extra_inputs": self.extra_inputs,
         }
 
 
@@ -90,7 +127,7 @@ class SSMBackbone(BlockBackbone):
 
     Args:
         vocabulary_size: number of token ids.
-        layer: `"s5"`, `"s4d"` or `"dss"`.
+        layer: `"s5"`, `"s4d"`, `"dss"`, `"lru"`, or a registered class of your own.
         depth: number of blocks.
         width: features between the blocks.
         state_size: N (DSS, S4D) or P (S5) of the layer.
@@ -98,6 +135,9 @@ class SSMBackbone(BlockBackbone):
         ssm_options: further arguments of the layer that JSON can hold, such as
             `{"step_min": 1e-4}` or, for classifiers, `{"bidirectional": True}`.
             DSS has `kernel="exp"` here unless another is given.
+        extra_inputs: further inputs of the dictionary, some of `"time_steps"`,
+            the durations of the steps, and `"resets"`, where a packed document
+            begins, both (batch, length).
         dtype: dtype or policy of all layers.
         **kwargs: `name`, `trainable` of `keras.Model`.
 
@@ -124,12 +164,13 @@ class SSMBackbone(BlockBackbone):
     def __init__(
         self,
         vocabulary_size: int,
-        layer: str = "s5",
+        layer: Any = "s5",
         depth: int = 4,
         width: int = 128,
         state_size: int = 64,
         dropout: float = 0.0,
         ssm_options: dict[str, Any] | None = None,
+        extra_inputs: Sequence[str] = (),
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -149,7 +190,8 @@ class SSMBackbone(BlockBackbone):
         super().__init__(
             token_ids,
             self.token_embedding(token_ids),
-            layer, depth, width, state_size, dropout, ssm_options, dtype, **kwargs,
+            layer, depth, width, state_size, dropout, ssm_options, extra_inputs, dtype,
+            **kwargs,
         )  # fmt: skip
         self.vocabulary_size = vocabulary_size
 
@@ -188,12 +230,13 @@ class SSMFeatureBackbone(BlockBackbone):
     def __init__(
         self,
         features: int = 1,
-        layer: str = "s5",
+        layer: Any = "s5",
         depth: int = 4,
         width: int = 128,
         state_size: int = 64,
         dropout: float = 0.0,
         ssm_options: dict[str, Any] | None = None,
+        extra_inputs: Sequence[str] = (),
         dtype: Any = None,
         **kwargs: Any,
     ) -> None:
@@ -204,7 +247,8 @@ class SSMFeatureBackbone(BlockBackbone):
         super().__init__(
             inputs,
             self.feature_projection(inputs),
-            layer, depth, width, state_size, dropout, ssm_options, dtype, **kwargs,
+            layer, depth, width, state_size, dropout, ssm_options, extra_inputs, dtype,
+            **kwargs,
         )  # fmt: skip
         self.features = features
 

@@ -12,7 +12,7 @@ from keras_ssm.hub.head import check_backbone
 from keras_ssm.hub.presets import WholePreset
 from keras_ssm.hub.text_preprocessing import SSMCausalLMPreprocessor
 from keras_ssm.ops import masking
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.types import Tensor
 
 # Prompts are padded to powers of two, so that few lengths are compiled.
 _SHORTEST = 16
@@ -101,7 +101,7 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
         Args:
             token_ids: integers (batch,).
             cache: of the tokens before, (batch, depth, state width).
-            systems: what `ssm.system()` of each block gave, or None.
+            systems: what `ssm.system().stepper()` of each block gave, or None.
 
         Returns:
             Logits (batch, vocabulary_size) of the next token, the hidden vector
@@ -111,7 +111,7 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
         states = []
         for index, block in enumerate(self.backbone.blocks):
             system = None if systems is None else systems[index]
-            x, state = block.step(x, cache[:, index], system)
+            x, state = block.step(x, cache[:, index], system=system)
             states.append(state)
         hidden = self.backbone.final_norm(x)
         logits = self.backbone.token_embedding(hidden, reverse=True)
@@ -155,7 +155,7 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
         )
         # The last token of a prompt is left to the first step, which needs its logits.
         in_prompt = ops.arange(ops.shape(prompt_ids)[1], dtype="int32")[None] < lengths - 1
-        systems = [block.ssm.system() for block in self.backbone.blocks]
+        systems = [block.ssm.system().stepper() for block in self.backbone.blocks]
 
         def next_token(ids: Tensor, cache: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             last = ops.slice(ids, [0, index - 1], [ops.shape(ids)[0], 1])[:, 0]

@@ -4,8 +4,8 @@ from typing import Any
 
 import keras
 
+from keras_ssm.arguments import check_size
 from keras_ssm.layers import SequencePooling
-from keras_ssm.layers.arguments import check_size
 
 
 class Head:
@@ -27,7 +27,7 @@ class Head:
         dtype = backbone.dtype_policy
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.pooling = SequencePooling("masked_mean", dtype=dtype, name="pooling")
+        self.pooling = SequencePooling("mean", dtype=dtype, name="pooling")
         self.output_dropout = keras.layers.Dropout(dropout, dtype=dtype, name="classifier_dropout")
         self.output_dense = keras.layers.Dense(
             num_classes, activation=activation, dtype=dtype, name="logits"

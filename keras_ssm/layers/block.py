@@ -6,23 +6,26 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssm.layers.arguments import check_choice
+from keras_ssm.arguments import check_choice, serialized_part
+from keras_ssm.backend import layer_norm
+from keras_ssm.layers.base import SSM
+from keras_ssm.layers.composite import Composite, as_tensor
 from keras_ssm.layers.gating import GATINGS, Gating
-from keras_ssm.layers.ssm import SSM
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
-class SSMBlock(keras.layers.Layer):
+class SSMBlock(Composite):
     """Residual block: norm, state space layer, activation and gating, dropout, residual sum.
 
         prenorm:   y = x + gating(ssm(norm(x)))
         postnorm:  y = norm(x + gating(ssm(x)))
 
     Args:
-        ssm: a `DSS`, `S4D` or `S5` layer.
-        gating: what follows the layer, see `Gating`. The papers use `"dense"`
-            (DSS), `"glu"` (S4D), `"half_glu1"` or `"half_glu2"` (S5).
+        ssm: a state space layer.
+        gating: what follows the layer, see `Gating`. None takes that of the
+            layer's own paper: `"dense"` (DSS), `"glu"` (S4D, S4), `"half_glu1"`
+            (S5), `"full_glu"` (LRU).
         norm: `"layer"`, `"batch"` or None.
         prenorm: norm before the layer, or (False) after the residual sum.
         dropout: rate, shared over time.
@@ -35,6 +38,13 @@ class SSMBlock(keras.layers.Layer):
             like any other step, as the official code treats padding; the mask
             is passed on either way.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Call arguments:
+        inputs: tensor (batch, length, features).
+        mask: boolean (batch, length).
+        time_steps: durations of the steps (batch, length), for the layer.
+        rate: factor on all step sizes of this call, for the layer.
+        resets: boolean (batch, length), where the layer's state starts anew.
 
     Input shape:
         (batch, length, features)
@@ -61,7 +71,7 @@ class SSMBlock(keras.layers.Layer):
     def __init__(
         self,
         ssm: Any,
-        gating: str = "glu",
+        gating: str | None = None,
         norm: str | None = "layer",
         prenorm: bool = True,
         dropout: float = 0.0,
@@ -72,11 +82,12 @@ class SSMBlock(keras.layers.Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        check_choice("gating", gating, GATINGS)
         if norm is not None:
             check_choice("norm", norm, ("layer", "batch"))
         if not isinstance(ssm, SSM):
-            raise ValueError(f"`ssm` must be a DSS, S4D or S5 layer. Received: ssm={ssm!r}")
+            raise ValueError(f"`ssm` must be a state space layer. Received: ssm={ssm!r}")
+        gating = ssm.default_gating if gating is None else gating
+        check_choice("gating", gating, GATINGS)
         if not ssm.return_sequences or ssm.return_state or ssm.go_backwards:
             # A reversed output would be added to the input of another time.
             raise ValueError(
@@ -95,34 +106,50 @@ class SSMBlock(keras.layers.Layer):
         self.use_mask = use_mask
         self.supports_masking = True
         self.norm_layer: Any = None
-        if norm == "layer":
-            self.norm_layer = keras.layers.LayerNormalization(
-                epsilon=norm_epsilon, dtype=self.dtype_policy, name="norm"
-            )
-        elif norm == "batch":
-            self.norm_layer = keras.layers.BatchNormalization(
-                epsilon=norm_epsilon, momentum=norm_momentum, dtype=self.dtype_policy, name="norm"
-            )
+        self.gate: Any = None
 
     def build(self, input_shape: Sequence[Any]) -> None:
+        if not self.trainable:
+            self.ssm.trainable = False
         if not self.ssm.built:
             self.ssm.build(input_shape)
-        if self.norm_layer is not None:
+        if self.norm is not None:
+            self.norm_layer = self.part("norm", self._norm())
             self.norm_layer.build(input_shape)
-        self.gate = Gating(
+        gate = Gating(
             self.gating, input_shape[-1], self.dropout, dtype=self.dtype_policy, name="gating"
         )
+        self.gate = self.part("gate", gate)
         self.gate.build(self.ssm.compute_output_shape(input_shape))
         self.built = True
 
+    def _norm(self) -> keras.layers.Layer:
+        options = {"epsilon": self.norm_epsilon, "dtype": self.dtype_policy, "name": "norm"}
+        if self.norm == "layer":
+            return keras.layers.LayerNormalization(**options)
+        return keras.layers.BatchNormalization(momentum=self.norm_momentum, **options)
+
+    def _parts(self) -> dict[str, keras.layers.Layer]:
+        parts = {"norm": self.norm_layer, "gate": self.gate}
+        return {name: part for name, part in parts.items() if part is not None}
+
     def call(
-        self, inputs: Tensor, mask: Tensor | None = None, training: bool | None = None
+        self,
+        inputs: Tensor,
+        mask: Tensor | None = None,
+        time_steps: Tensor | None = None,
+        rate: Any = None,
+        resets: Tensor | None = None,
+        training: bool | None = None,
     ) -> Tensor:
         if mask is not None and not self.use_mask:
             # Without the mask that Keras hangs on a tensor and gives to every layer called on it.
             inputs, mask = ops.copy(inputs), None
         x = self._before(inputs, mask, training)
-        return self._after(self.ssm(x, mask=mask, training=training), inputs, mask, training)
+        y = self.ssm(
+            x, mask=mask, time_steps=time_steps, rate=rate, resets=resets, training=training
+        )
+        return self._after(y, inputs, mask, training)
 
     def _before(self, inputs: Tensor, mask: Tensor | None, training: bool | None) -> Tensor:
         return self._normalised(inputs, mask, training) if self.prenorm else inputs
@@ -138,22 +165,40 @@ class SSMBlock(keras.layers.Layer):
     def _normalised(self, x: Tensor, mask: Tensor | None, training: bool | None) -> Tensor:
         if self.norm == "batch":
             return self.norm_layer(x, training=training, mask=mask)
-        return x if self.norm is None else self.norm_layer(x)
+        return x if self.norm is None else layer_norm(self.norm_layer, x)
 
-    def step(self, inputs: Tensor, state: Tensor, system: Any = None) -> tuple[Tensor, Tensor]:
+    def step(
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        time_steps: Tensor | None = None,
+        rate: Any = None,
+        resets: Tensor | None = None,
+        system: Any = None,
+    ) -> tuple[Tensor, Tensor]:
         """One step in inference mode: output (batch, features) and the layer's next state.
 
         Args:
             inputs: tensor (batch, features).
             state: tensor (batch, state_width), see `get_initial_state`.
-            system: what `ssm.system()` gave, or None.
+            time_steps: see `SSM.step`.
+            rate: see `SSM.step`.
+            resets: see `SSM.step`.
+            system: what `ssm.system().stepper()` gave, or None.
         """
-        inputs = inputs[:, None]
-        y, state = self.ssm.step(self._before(inputs, None, False)[:, 0], state, system=system)
+        inputs = ops.cast(inputs, self.compute_dtype)[:, None]
+        x = self._before(inputs, None, False)[:, 0]
+        y, state = self.ssm.step(x, state, time_steps, rate, resets, system)
         return self._after(y[:, None], inputs, None, False)[:, 0], state
 
     def advance(
-        self, inputs: Tensor, state: Tensor, mask: Tensor | None = None
+        self,
+        inputs: Tensor,
+        state: Tensor,
+        mask: Tensor | None = None,
+        time_steps: Tensor | None = None,
+        rate: Any = None,
+        resets: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """What a loop of `step` gives, computed as a whole sequence.
 
@@ -161,12 +206,17 @@ class SSMBlock(keras.layers.Layer):
             inputs: tensor (batch, length, features).
             state: tensor (batch, state_width), see `get_initial_state`.
             mask: boolean (batch, length), or None.
+            time_steps: see `SSM.advance`.
+            rate: see `SSM.advance`.
+            resets: see `SSM.advance`.
 
         Returns:
             Output (batch, length, features) and the layer's state after the
             last valid step.
         """
-        y, state = self.ssm.advance(self._before(inputs, mask, False), state, mask)
+        inputs, mask = ops.cast(inputs, self.compute_dtype), as_tensor(mask)
+        x = self._before(inputs, mask, False)
+        y, state = self.ssm.advance(x, state, mask, time_steps, rate, resets)
         return self._after(y, inputs, mask, False), state
 
     @property
@@ -189,7 +239,7 @@ class SSMBlock(keras.layers.Layer):
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
-            "ssm": keras.saving.serialize_keras_object(self.ssm),
+            "ssm": serialized_part(self.ssm),
             "gating": self.gating,
             "norm": self.norm,
             "prenorm": self.prenorm,
@@ -202,6 +252,6 @@ class SSMBlock(keras.layers.Layer):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SSMBlock":
-        # Built by the block, so that the weights keep their paths.
-        ssm = {key: value for key, value in config["ssm"].items() if key != "build_config"}
-        return cls(**{**config, "ssm": keras.saving.deserialize_keras_object(ssm)})
+        return super().from_config(
+            {**config, "ssm": keras.saving.deserialize_keras_object(config["ssm"])}
+        )

@@ -1,43 +1,55 @@
-"""The layers as cells of `keras.layers.RNN`."""
+"""One step of a layer as a cell of `keras.layers.RNN`."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import keras
 
-from keras_ssm.layers.arguments import check_size
-from keras_ssm.layers.dss import DSS
-from keras_ssm.layers.s4d import S4D
-from keras_ssm.layers.s5 import S5
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.arguments import check_size, serialized_part
+from keras_ssm.layers.base import SSM
+from keras_ssm.layers.composite import Composite
+from keras_ssm.types import Tensor
 
 
-class SSMCell(keras.layers.Layer):
-    """Base of the cells: one step of a layer, with the layer's weights in the layer's order.
+@keras.saving.register_keras_serializable(package="keras_ssm")
+class SSMCell(Composite):
+    """One step of a state space layer, for `keras.layers.RNN` and `StackedRNNCells`.
+
+    It has the layer's weights, in the layer's order. `state_size`, as Keras names
+    it, is the size of the state tensor of one sequence.
 
     Args:
+        ssm: a state space layer of one direction; a softmax kernel needs a
+            `length`.
         units: number of features in (and, for one output channel, out).
-        name: of the cell.
-        dtype: dtype or policy.
-        **options: arguments of the layer, such as `state_size`.
+        **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
+
+    Raises:
+        ValueError: for something else than a state space layer, or one that
+            reads backwards.
+
+    Example:
+
+    >>> cell = keras_ssm.layers.SSMCell(keras_ssm.layers.S5(8), units=4)
+    >>> tuple(keras.layers.RNN(cell)(np.ones((2, 10, 4), "float32")).shape)
+    (2, 4)
     """
 
-    layer_class: ClassVar[type]
-
-    def __init__(
-        self, units: int, name: str | None = None, dtype: Any = None, **options: Any
-    ) -> None:
-        super().__init__(name=name, dtype=dtype, autocast=False)
+    def __init__(self, ssm: Any, units: int, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
         check_size("units", units)
-        self.units = units
-        self.ssm = self.layer_class(**options, dtype=self.dtype_policy)
-        if self.ssm.bidirectional:
+        if not isinstance(ssm, SSM):
+            raise ValueError(f"`ssm` must be a state space layer. Received: ssm={ssm!r}")
+        if ssm.bidirectional or ssm.go_backwards:
             raise ValueError(
                 "A cell has one direction; wrap its `keras.layers.RNN` in "
-                "`keras.layers.Bidirectional`. Received: bidirectional=True"
+                "`keras.layers.Bidirectional`. Received: "
+                f"bidirectional={ssm.bidirectional}, go_backwards={ssm.go_backwards}"
             )
-        self.state_size = self.ssm._state_width(units)
-        self.output_size = units * self.ssm.output_channels
+        self.ssm = ssm
+        self.units = units
+        self.state_size = ssm.state_width_of(units)
+        self.output_size = units * ssm.channels
 
     def build(self, input_shape: Sequence[Any]) -> None:
         if input_shape[-1] != self.units:
@@ -45,7 +57,10 @@ class SSMCell(keras.layers.Layer):
                 f"The cell was made for {self.units} features. "
                 f"Received: input_shape={tuple(input_shape)}"
             )
-        self.ssm.build((input_shape[0], None, self.units))
+        if not self.trainable:
+            self.ssm.trainable = False
+        if not self.ssm.built:
+            self.ssm.build((input_shape[0], None, self.units))
         self.built = True
 
     def call(
@@ -61,70 +76,10 @@ class SSMCell(keras.layers.Layer):
         return [zeros]
 
     def get_config(self) -> dict[str, Any]:
-        options = self.ssm.get_config()
-        for name in ("name", "trainable", "dtype"):
-            options.pop(name)
-        return {
-            "name": self.name,
-            "dtype": super().get_config()["dtype"],
-            "units": self.units,
-            **options,
-        }
+        return {**super().get_config(), "ssm": serialized_part(self.ssm), "units": self.units}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "SSMCell":
-        return cls(**config)
-
-
-@keras.saving.register_keras_serializable(package="keras_ssm")
-class DSSCell(SSMCell):
-    """One step of `DSS`, for `keras.layers.RNN` and `StackedRNNCells`.
-
-    Args:
-        units: number of features.
-        **options: arguments of `DSS`; `kernel="softmax"` needs `length`.
-
-    Example:
-
-    >>> layer = keras.layers.RNN(keras_ssm.layers.DSSCell(4, state_size=8, kernel="exp"))
-    >>> tuple(layer(np.ones((2, 10, 4), "float32")).shape)
-    (2, 4)
-    """
-
-    layer_class = DSS
-
-
-@keras.saving.register_keras_serializable(package="keras_ssm")
-class S4DCell(SSMCell):
-    """One step of `S4D`, for `keras.layers.RNN` and `StackedRNNCells`.
-
-    Args:
-        units: number of features.
-        **options: arguments of `S4D`.
-
-    Example:
-
-    >>> layer = keras.layers.RNN(keras_ssm.layers.S4DCell(4, state_size=8))
-    >>> tuple(layer(np.ones((2, 10, 4), "float32")).shape)
-    (2, 4)
-    """
-
-    layer_class = S4D
-
-
-@keras.saving.register_keras_serializable(package="keras_ssm")
-class S5Cell(SSMCell):
-    """One step of `S5`, for `keras.layers.RNN` and `StackedRNNCells`.
-
-    Args:
-        units: number of features.
-        **options: arguments of `S5`.
-
-    Example:
-
-    >>> layer = keras.layers.RNN(keras_ssm.layers.S5Cell(4, state_size=8))
-    >>> tuple(layer(np.ones((2, 10, 4), "float32")).shape)
-    (2, 4)
-    """
-
-    layer_class = S5
+        return super().from_config(
+            {**config, "ssm": keras.saving.deserialize_keras_object(config["ssm"])}
+        )

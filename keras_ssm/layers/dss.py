@@ -1,18 +1,24 @@
 """DSS: diagonal state spaces that share their eigenvalues over the channels."""
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.layers.arguments import check_choice, serialized_initialization
-from keras_ssm.layers.channelwise import ChannelwiseSSM
-from keras_ssm.layers.ssm import Recurrence
-from keras_ssm.ops import dss
-from keras_ssm.ops.complex import Pair, Tensor, scale
+from keras_ssm.arguments import (
+    check_choice,
+    check_convolution,
+    check_steps,
+    serialized_initialization,
+)
+from keras_ssm.layers.base import SSM
+from keras_ssm.ops.complex import pair, scale
+from keras_ssm.ops.discretization import exp_scale
+from keras_ssm.ops.systems import Channelwise, Softmax
+from keras_ssm.types import Pair, Tensor
 
 # Transforms of the weights Lambda_re and Lambda_im, by the first word of the kernel's name.
 _KERNELS = {
@@ -27,7 +33,7 @@ _INITIALIZATIONS = ("skew-hippo", "random")
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
-class DSS(ChannelwiseSSM):
+class DSS(SSM):
     """DSS layer (Gupta et al., 2022): diagonal state spaces with shared eigenvalues.
 
     A causal convolution of every channel h with
@@ -55,6 +61,12 @@ class DSS(ChannelwiseSSM):
         initialization: eigenvalues, `"skew-hippo"`, `"random"` (complex N(0, 1),
             half of them with Re > 0; not for the exp kernels) or any Keras
             initializer of shape (state_size, 2).
+        step_min: smallest initial step size, in sampling periods.
+        step_max: largest initial step size.
+        bidirectional: add kernels for a backward direction, which begins with
+            the next sample.
+        rate: factor on all step sizes: a model trained at 16 kHz runs on the
+            same sound at 8 kHz with `rate=2`.
         separate_steps: a step size each for the real and the imaginary part of
             dt Lambda, which start equal, or (False) one for both.
         channels: output channels C for each input channel.
@@ -64,16 +76,15 @@ class DSS(ChannelwiseSSM):
         method: how whole sequences are computed; the numbers are the same.
             `"fft"`: a convolution through the FFT. `"chunk"`: matrix products
             over chunks of time, not for a softmax kernel. `"auto"`: whichever
-            is faster on this backend and device, see `keras_ssm.layers.method`.
+            is faster on this backend and device, see `keras_ssm.ops.systems.method`.
         max_real: upper bound of Re Lambda of the clip kernels.
-        W_initializer: initializer of W, shape (channels, features, N, 2);
-            N(0, 1) for each part by default.
-        W_regularizer: regularizer of W.
-        W_constraint: constraint of W.
-        **kwargs: `step_min`, `step_max`, `rate`, `bidirectional`, `D_*`,
-            `return_sequences`, `return_state`, `go_backwards`, `stateful`,
-            `zero_output_for_mask` of the base class; `name`, `dtype`,
-            `trainable` of `keras.layers.Layer`.
+        return_sequences: return the output at every step, or at the last one only.
+        return_state: return the final state as well, (batch, state_width).
+        **kwargs: `go_backwards`, `stateful`, `zero_output_for_mask` of `SSM`;
+            `<weight>_initializer`, `<weight>_regularizer` and
+            `<weight>_constraint` of the weights `W`, of shape (channels,
+            features, N, 2), by default N(0, 1) in each part, and `D`; `name`,
+            `dtype`, `trainable` of `keras.layers.Layer`.
 
     Call arguments:
         inputs: tensor (batch, length, features).
@@ -115,22 +126,38 @@ class DSS(ChannelwiseSSM):
         `src/models/sequence/ss/standalone/dss.py`.
     """
 
+    weight_names = ("W", "D")
+    default_gating = "dense"
+    # The softmax kernel has a state for one known length only.
+    any_length: ClassVar[Mapping[str, Any]] = {"kernel": "exp"}
+
     def __init__(
         self,
         state_size: int = 64,
         kernel: str = "softmax",
         initialization: Any = "skew-hippo",
+        step_min: float = 1e-3,
+        step_max: float = 1e-1,
+        bidirectional: bool = False,
+        rate: float = 1.0,
         separate_steps: bool = True,
         channels: int = 1,
         length: int | None = None,
         method: str = "auto",
         max_real: float = 1e-4,
-        W_initializer: Any = "standard_normal",
-        W_regularizer: Any = None,
-        W_constraint: Any = None,
+        return_sequences: bool = True,
+        return_state: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(state_size, **kwargs)
+        super().__init__(
+            state_size,
+            rate=rate,
+            bidirectional=bidirectional,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            **kwargs,
+        )
+        check_steps(step_min, step_max)
         check_choice("kernel", kernel, _KERNELS)
         if isinstance(initialization, str):
             check_choice("initialization", initialization, _INITIALIZATIONS)
@@ -139,14 +166,17 @@ class DSS(ChannelwiseSSM):
                 "initialization='random' draws eigenvalues of either sign, which the exp kernels "
                 f"cannot represent. Received: kernel={kernel!r}"
             )
+        self.system_class = Softmax if kernel == "softmax" else Channelwise
+        check_convolution(channels, length, method, softmax=kernel == "softmax")
         self.kernel = kernel
         self.initialization = initialization
+        self.step_min = step_min
+        self.step_max = step_max
         self.separate_steps = separate_steps
-        self._set_options(channels, length, method)
+        self.channels = channels
+        self.length = length
+        self.method = method
         self.max_real = max_real
-        self.W_initializer = initializers.get(W_initializer)
-        self.W_regularizer = keras.regularizers.get(W_regularizer)
-        self.W_constraint = keras.constraints.get(W_constraint)
         self._eigenvalues = (
             initializers.SkewHippoEigenvalues()
             if initialization == "skew-hippo"
@@ -156,46 +186,38 @@ class DSS(ChannelwiseSSM):
         )
 
     @property
-    def uses_softmax(self) -> bool:
-        return self.kernel == "softmax"
-
-    @property
     def modes(self) -> int:
+        """N, which all channels share."""
         return self.state_size
 
     def build(self, input_shape: Sequence[Any]) -> None:
         super().build(input_shape)
         H, N = self.width, self.state_size
         re_transform, im_transform = _KERNELS[self.kernel]
-        re_sign = 1 if re_transform == "none" else -1
-        part = initializers.Part
-        self.Lambda_re = self.add_parameter(
-            "Lambda_re", (N,), part(self._eigenvalues, 0, re_transform, re_sign)
-        )
-        self.Lambda_im = self.add_parameter(
-            "Lambda_im", (N,), part(self._eigenvalues, 1, im_transform)
-        )
+        sign = 1 if re_transform == "none" else -1
+        part, add = initializers.Part, self.add_parameter
+        re = part(self._eigenvalues, 0, re_transform, sign)
+        im = part(self._eigenvalues, 1, im_transform)
+        self.Lambda_re = add("Lambda_re", (N,), re, "eigenvalues")
+        self.Lambda_im = add("Lambda_im", (N,), im, "eigenvalues")
         kernels = self.channels * (2 if self.bidirectional else 1)
-        self.W = self.add_parameter("W", (kernels, H, N, 2), self.W_initializer)
-        self.D = self.add_parameter("D", (self.channels, H), self.D_initializer)
+        self.W = add("W", (kernels, H, N, 2), "standard_normal", "input")
+        self.D = add("D", (self.channels, H), "standard_normal", "output")
         log_step = initializers.LogStep(self.step_min, self.step_max)
         if self.separate_steps:
-            self.log_step = self.add_parameter(
-                "log_step",
-                (H, 2),
-                lambda shape, dtype=None: ops.concatenate(
-                    [log_step((H, 1), dtype=dtype)] * 2, axis=1
-                ),
-            )
+
+            def twice(shape: Any, dtype: Any = None) -> Tensor:
+                return ops.concatenate([log_step((H, 1), dtype=dtype)] * 2, axis=1)
+
+            self.log_step = add("log_step", (H, 2), twice, "step")
         else:
-            self.log_step = self.add_parameter("log_step", (H,), log_step)
+            self.log_step = add("log_step", (H,), log_step, "step")
 
     def continuous(self, rate: Any = None) -> tuple[Pair, Pair]:
-        """Eigenvalues Lambda and their products with the steps, dt Lambda.
+        """Eigenvalues Lambda, a pair of (state_size,), and step sizes, a pair of (features, 1).
 
-        Returns:
-            Lambda, a pair of (state_size,), and dt Lambda, a pair of (features,
-            state_size).
+        The step sizes of the real and of the imaginary part differ where
+        `separate_steps`.
         """
         re, im = ops.convert_to_tensor(self.Lambda_re), ops.convert_to_tensor(self.Lambda_im)
         if self.kernel.startswith("exp"):
@@ -205,49 +227,38 @@ class DSS(ChannelwiseSSM):
         if self.kernel.startswith("clip"):
             re = ops.clip(re, -math.inf, self.max_real)
         dt = (self.rate if rate is None else rate) * ops.exp(ops.convert_to_tensor(self.log_step))
-        dt_re, dt_im = (dt[:, :1], dt[:, 1:]) if self.separate_steps else (dt[:, None], dt[:, None])
-        return (re, im), (dt_re * re, dt_im * im)
+        steps = (dt[:, :1], dt[:, 1:]) if self.separate_steps else (dt[:, None], dt[:, None])
+        return (re, im), steps
 
-    def recurrence(self, rate: Any = None, time_steps: Tensor | None = None) -> Recurrence:
-        """The discretised system of the kernels other than softmax.
+    def system(self, rate: Any = None, time_steps: Tensor | None = None) -> Channelwise | Softmax:
+        """The discretised system, a `Softmax` for the kernel of that name.
 
-        Args:
-            rate: factor on all step sizes; None takes the layer's.
-            time_steps: None, or a tensor that broadcasts against (features,
-                state_size), multiples of the step. The kernels without scale
-                take the input as it is, whatever the duration of the step.
-
-        Returns:
-            `log_lam` and `B`, pairs of (features, state_size), and `C`, a pair
-            of (channels, features, state_size).
+        The kernels without scale take the input as it is, whatever the duration
+        of the step.
         """
-        if self.uses_softmax:
-            raise ValueError("kernel='softmax' has no recurrence that is free of a length")
-        Lambda, log_lam = self.continuous(rate)
+        Lambda, dt = self.continuous(rate)
+        log_lam = dt[0] * Lambda[0], dt[1] * Lambda[1]
+        W, D = pair(self.W), ops.convert_to_tensor(self.D)
+        W = tuple(ops.reshape(z, (-1, self.channels, *z.shape[1:])) for z in W)
+        if self.kernel == "softmax":
+            return Softmax(Lambda, log_lam, W, D, self.length, time_steps)
         if time_steps is not None:
-            log_lam = scale(log_lam, time_steps)
+            log_lam = scale(log_lam, time_steps[..., None, None])
         if self.kernel.endswith("no-scale"):
-            B = ops.ones_like(log_lam[0]), ops.zeros_like(log_lam[0])
-        else:
-            B = dss.exp_scale(Lambda, log_lam)
-        return Recurrence(log_lam, B, self._W())
-
-    def _softmax(self, rate: Any, length: Tensor) -> dss.Softmax:
-        return dss.softmax(self._W(), *self.continuous(rate), length)
-
-    def _W(self) -> Pair:
-        W = ops.convert_to_tensor(self.W)
-        return W[..., 0], W[..., 1]
+            ones = ops.ones_like(dt[0] * Lambda[0])
+            return Channelwise(log_lam, (ones, ops.zeros_like(ones)), W, D)
+        return Channelwise(log_lam, exp_scale(Lambda, log_lam), W, D)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "kernel": self.kernel,
             "initialization": serialized_initialization(self.initialization),
+            "step_min": self.step_min,
+            "step_max": self.step_max,
             "separate_steps": self.separate_steps,
             "channels": self.channels,
             "length": self.length,
             "method": self.method,
             "max_real": self.max_real,
-            **self._weight_options("W"),
         }

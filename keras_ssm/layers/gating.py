@@ -7,29 +7,36 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssm.layers.arguments import check_choice
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.arguments import check_choice
+from keras_ssm.backend import gelu, glu
+from keras_ssm.layers.composite import Composite
+from keras_ssm.ops.exporting import erf, lacks_erf
+from keras_ssm.types import Tensor
 
-GATINGS = ("gelu", "dense", "glu", "full_glu", "half_glu1", "half_glu2")
+# Those whose sources have the exact gelu, and not its approximation by tanh.
+EXACT = ("exact_gelu", "dense", "glu")
+_ALONE = ("gelu", "exact_gelu")
+GATINGS = ("gelu", "exact_gelu", "dense", "glu", "full_glu", "half_glu1", "half_glu2")
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
-class Gating(keras.layers.Layer):
+class Gating(Composite):
     """Activation and gating after a state space layer.
 
-    With g = dropout(gelu(x)) and a final dropout on each but `"gelu"`:
+    With g = dropout(gelu(x)), and a final dropout on each but the gelus alone:
 
     | gating        | output                              | source |
     |---------------|-------------------------------------|--------|
     | `"gelu"`      | g                                   | S5     |
+    | `"exact_gelu"` | g                                  | S4Block without final activation |
     | `"dense"`     | W g + b                             | DSS    |
     | `"glu"`       | a * sigmoid(c), [a, c] = W g + b    | S4, S4D |
     | `"full_glu"`  | (W1 g + b1) * sigmoid(W2 g + b2)    | S5     |
     | `"half_glu1"` | g * sigmoid(W2 g + b2)              | S5     |
     | `"half_glu2"` | x * sigmoid(W2 g + b2)              | S5     |
 
-    As in the sources, gelu is exact (erf) for `"dense"` and `"glu"` and the
-    tanh approximation for the others. Dropout is shared over time: a feature
+    As in the sources, gelu is exact (erf) for `"exact_gelu"`, `"dense"` and
+    `"glu"` and the tanh approximation for the others. Dropout is shared over time: a feature
     is dropped for the whole sequence.
 
     Args:
@@ -73,25 +80,30 @@ class Gating(keras.layers.Layer):
     def build(self, input_shape: Sequence[Any]) -> None:
         features = input_shape[-1]
         units = self.units or features
-        if units != features and self.gating in ("gelu", "half_glu1", "half_glu2"):
+        if units != features and self.gating in (*_ALONE, "half_glu1", "half_glu2"):
             raise ValueError(
                 f"gating={self.gating!r} keeps the number of features. "
                 f"Received: units={units}, input features={features}"
             )
         if self.gating in ("dense", "glu", "full_glu"):
             width = 2 * units if self.gating == "glu" else units
-            self.out1 = keras.layers.Dense(width, dtype=self.dtype_policy, name="out1")
+            self.out1 = self._dense("out1", width)
             self.out1.build(input_shape)
         if self.gating in ("full_glu", "half_glu1", "half_glu2"):
-            self.out2 = keras.layers.Dense(units, dtype=self.dtype_policy, name="out2")
+            self.out2 = self._dense("out2", units)
             self.out2.build(input_shape)
         self.built = True
 
+    def _dense(self, name: str, units: int) -> Any:
+        return self.part(name, keras.layers.Dense(units, dtype=self.dtype_policy, name=name))
+
+    def _parts(self) -> dict[str, keras.layers.Layer]:
+        return {name: getattr(self, name) for name in ("out1", "out2") if hasattr(self, name)}
+
     def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
-        approximate = self.gating not in ("dense", "glu")
-        g = _gelu(inputs, approximate)
+        g = _gelu(ops.convert_to_tensor(inputs), self.gating not in EXACT)
         g = self.activation_dropout(g, training=training)
-        if self.gating == "gelu":
+        if self.gating in _ALONE:
             return g
         return self.output_dropout(self._gated(inputs, g), training=training)
 
@@ -99,8 +111,7 @@ class Gating(keras.layers.Layer):
         if self.gating == "dense":
             return self.out1(g)
         if self.gating == "glu":
-            value, gate = ops.split(self.out1(g), 2, axis=-1)
-            return value * ops.sigmoid(gate)
+            return glu(self.out1(g))
         gate = ops.sigmoid(self.out2(g))
         if self.gating == "full_glu":
             return self.out1(g) * gate
@@ -119,8 +130,6 @@ class Gating(keras.layers.Layer):
 
 
 def _gelu(x: Tensor, approximate: bool) -> Tensor:
-    """`keras.ops.gelu`, but in float64 too: TensorFlow's rounds its constants to float32."""
-    if approximate:
-        inner = math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))
-        return 0.5 * x * (1 + ops.tanh(inner))
-    return 0.5 * x * (1 + ops.erf(x * math.sqrt(0.5)))
+    if not approximate and lacks_erf():
+        return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+    return gelu(x, approximate)

@@ -4,7 +4,7 @@ from typing import Any
 
 import keras
 
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssm.layers.arguments import check_choice
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.arguments import check_choice
+from keras_ssm.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
@@ -15,9 +15,11 @@ class SequencePooling(keras.layers.Layer):
     """One vector for a sequence.
 
     Args:
-        mode: `"mean"` over all steps, `"masked_mean"` over the steps that the
-            mask keeps, or `"last"`, the last step that the mask keeps. Without a
-            mask every step counts; a sequence without a valid step gives zeros.
+        mode: `"mean"` over the steps that the mask keeps; `"last"`, the last of
+            them; or `"all_mean"` over all steps, padding included, as the papers'
+            code has it for inputs without lengths. Without a mask every step
+            counts; a sequence without a valid step gives zeros. What lies behind
+            the mask, NaN included, reaches nothing.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Input shape:
@@ -34,7 +36,7 @@ class SequencePooling(keras.layers.Layer):
 
     def __init__(self, mode: str = "mean", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        check_choice("mode", mode, ("mean", "masked_mean", "last"))
+        check_choice("mode", mode, ("mean", "last", "all_mean"))
         self.mode = mode
         self.supports_masking = True
 
@@ -44,17 +46,18 @@ class SequencePooling(keras.layers.Layer):
         return ops.cast(self._pooled(x, mask), self.compute_dtype)
 
     def _pooled(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        if self.mode == "mean" or (mask is None and self.mode == "masked_mean"):
-            return ops.mean(x, axis=1)
-        if mask is None:
-            return x[:, -1]
+        if mask is None or self.mode == "all_mean":
+            return x[:, -1] if self.mode == "last" else ops.mean(x, axis=1)
+        kept = ops.cast(mask, "bool")
         mask = ops.cast(mask, x.dtype)
-        if self.mode == "masked_mean":
+        if self.mode == "mean":
             weights = mask / ops.maximum(ops.sum(mask, axis=1, keepdims=True), 1)
         else:
             # The last valid step is the one after which no valid step comes.
             later = ops.flip(ops.cumsum(ops.flip(mask, axis=1), axis=1), axis=1)
             weights = mask * ops.cast(ops.equal(later, 1), x.dtype)
+        # `where` and not the product alone: a masked step may hold NaN.
+        x = ops.where(kept[..., None], x, ops.zeros_like(x))
         return ops.sum(x * weights[..., None], axis=1)
 
     def build(self, input_shape: Sequence[Any]) -> None:
@@ -68,8 +71,9 @@ class SequencePooling(keras.layers.Layer):
             inputs: tensor (batch, features).
             state: tensor (batch, features + 1), see `get_initial_state`.
         """
-        total = state[:, :-1] + ops.cast(inputs, state.dtype)
-        count = state[:, -1:] + 1
+        width = inputs.shape[-1]  # and not -1: OpenVINO loses the size of what is cut from behind
+        total = state[:, :width] + ops.cast(inputs, state.dtype)
+        count = state[:, width : width + 1] + 1
         y = ops.cast(total / count, self.compute_dtype)
         return y, ops.concatenate([total, count], axis=-1)
 

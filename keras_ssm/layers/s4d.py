@@ -1,23 +1,31 @@
 """S4D: one diagonal state space per channel."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 from keras import ops
 
 from keras_ssm import initializers
-from keras_ssm.layers.arguments import check_choice, check_size, serialized_initialization
-from keras_ssm.layers.channelwise import ChannelwiseSSM
-from keras_ssm.layers.ssm import Recurrence
-from keras_ssm.ops import dss
-from keras_ssm.ops.complex import Pair, Tensor, multiply, scale
+from keras_ssm.arguments import (
+    check_choice,
+    check_convolution,
+    check_size,
+    check_steps,
+    serialized_initialization,
+)
+from keras_ssm.layers.base import SSM
+from keras_ssm.layers.parametrization import MAPS, checked, positive
+from keras_ssm.ops.complex import multiply, pair, scale
 from keras_ssm.ops.discretization import DISCRETIZATIONS
-from keras_ssm.ops.transforms import TRANSFORMS
+from keras_ssm.ops.systems import Channelwise, Softmax
+from keras_ssm.types import Pair, Tensor
+
+_PARAMETRIZATION = {**MAPS, "real_valued": False, "tie_step": True, "train_B": True}
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
-class S4D(ChannelwiseSSM):
+class S4D(SSM):
     """S4D layer (Gu et al., 2022): a diagonal state space of its own for every channel.
 
     Continuous time, for channel h and output channel c:
@@ -29,45 +37,49 @@ class S4D(ChannelwiseSSM):
     lam = exp(dt Lambda), gamma = (lam - 1) / Lambda).
 
     `state_size` is N of the paper, the size of the real state; N/2 complex
-    modes are stored for each of the `n_ssm` systems, one of every conjugate
-    pair, whence the factor 2. With `real_valued=True`, N real modes are stored.
+    modes are stored for each of the `n_ssm` systems, one of each conjugate pair;
+    the factor 2 counts the other.
 
     Args:
-        state_size: N, even unless `real_valued`.
+        state_size: N, even unless the modes are real.
         initialization: eigenvalues, `"lin"`, `"inv"`, `"inv2"`, `"quad"`,
             `"real"`, `"random"`, `"legs"`, `"fourier"`, `"legt"`, a list of
             them or `"diag"`, `"hippo"`, `"all"` (see
             `initializers.DiagonalEigenvalues`), or any Keras initializer of
             shape (n_ssm, modes, 2) with Re < 0 and Im <= 0.
-        discretization: `"zoh"`, `"bilinear"`, or `"dss"` (the softmax kernel
-            of DSS, normalised over the length of the input, without factor 2).
+        discretization: `"zoh"`, `"bilinear"`, or `"softmax"` (the kernel of DSS
+            of that name, normalised over the length of the input, without factor
+            2; `disc='dss'` in the official code).
+        step_min: smallest initial step size, in sampling periods.
+        step_max: largest initial step size.
+        bidirectional: add kernels for a backward direction, which begins with
+            the next sample.
+        rate: factor on all step sizes: a model trained at 16 kHz runs on the
+            same sound at 8 kHz with `rate=2`.
         n_ssm: number of systems (Lambda, B), a divisor of the channels; channel
             h uses system h mod n_ssm. None: one for each channel.
         channels: output channels C for each input channel.
-        length: for `discretization="dss"`: the length its softmax is normalised
+        length: for `discretization="softmax"`: the length its softmax is normalised
             over; None takes the input's. A state needs it given.
         method: how whole sequences are computed; the numbers are the same.
             `"fft"`: a convolution through the FFT. `"chunk"`: matrix products
             over chunks of time, not for a softmax kernel. `"auto"`: whichever
-            is faster on this backend and device, see `keras_ssm.layers.method`.
-        real_valued: real eigenvalues and weights.
-        real_transform: map from the weight to -Re Lambda: `"exp"`, `"none"`,
-            `"relu"`, `"sigmoid"` or `"softplus"`.
-        imag_transform: the same for -Im Lambda.
-        step_transform: the same for dt.
-        tie_step: one step per channel, or (False) one per channel and mode.
-        train_B: train B, or keep its initial value.
-        B_initializer: initializer of B, shape (n_ssm, modes, 2). None takes the
-            one that belongs to `initialization`: the HiPPO one or 1.
-        B_regularizer: regularizer of B.
-        B_constraint: constraint of B.
-        C_initializer: initializer of C; complex N(0, 1) by default.
-        C_regularizer: regularizer of C.
-        C_constraint: constraint of C.
-        **kwargs: `step_min`, `step_max`, `rate`, `bidirectional`, `D_*`,
-            `return_sequences`, `return_state`, `go_backwards`, `stateful`,
-            `zero_output_for_mask` of the base class; `name`, `dtype`,
-            `trainable` of `keras.layers.Layer`.
+            is faster on this backend and device, see `keras_ssm.ops.systems.method`.
+        parametrization: how the weights stand for eigenvalues and steps, where
+            it is not the paper's: a dict with some of `"real"`, `"imag"` and
+            `"step"`, the maps from the weight to -Re Lambda (`"exp"`), -Im Lambda
+            (`"none"`) and dt (`"exp"`), each of `"exp"`, `"none"`, `"relu"`,
+            `"sigmoid"`, `"softplus"`; `"real_valued"`, real eigenvalues and
+            weights, N of them (False); `"tie_step"`, one step for a channel
+            (True) or one for each of its modes; `"train_B"` (True).
+        return_sequences: return the output at every step, or at the last one only.
+        return_state: return the final state as well, (batch, state_width).
+        **kwargs: `go_backwards`, `stateful`, `zero_output_for_mask` of `SSM`;
+            `<weight>_initializer`, `<weight>_regularizer` and
+            `<weight>_constraint` of the weights `B`, of shape (n_ssm, modes, 2),
+            by default the one that belongs to `initialization` (the HiPPO one or
+            1), `C`, of shape (channels, features, modes, 2), by default complex
+            N(0, 1), and `D`; `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Call arguments:
         inputs: tensor (batch, length, features).
@@ -106,165 +118,141 @@ class S4D(ChannelwiseSSM):
         `kernels/ssm.py`, `SSMKernelDiag`, and `models/s4/s4d.py`.
     """
 
+    weight_names = ("B", "C", "D")
+
     def __init__(
         self,
         state_size: int = 64,
         initialization: Any = "lin",
         discretization: str = "zoh",
+        step_min: float = 1e-3,
+        step_max: float = 1e-1,
+        bidirectional: bool = False,
+        rate: float = 1.0,
         n_ssm: int | None = None,
         channels: int = 1,
         length: int | None = None,
         method: str = "auto",
-        real_valued: bool = False,
-        real_transform: str = "exp",
-        imag_transform: str = "none",
-        step_transform: str = "exp",
-        tie_step: bool = True,
-        train_B: bool = True,
-        B_initializer: Any = None,
-        B_regularizer: Any = None,
-        B_constraint: Any = None,
-        C_initializer: Any = "complex_normal",
-        C_regularizer: Any = None,
-        C_constraint: Any = None,
+        parametrization: Mapping[str, Any] | None = None,
+        return_sequences: bool = True,
+        return_state: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(state_size, **kwargs)
-        if state_size % 2 and not real_valued:
+        super().__init__(
+            state_size,
+            rate=rate,
+            bidirectional=bidirectional,
+            return_sequences=return_sequences,
+            return_state=return_state,
+            **kwargs,
+        )
+        check_steps(step_min, step_max)
+        maps = checked(parametrization, _PARAMETRIZATION)
+        if state_size % 2 and not maps["real_valued"]:
             raise ValueError(
                 "`state_size` must be even: modes are kept in conjugate pairs. "
                 f"Received: state_size={state_size}"
             )
-        check_choice("discretization", discretization, {*DISCRETIZATIONS, "dss"})
-        check_choice("real_transform", real_transform, TRANSFORMS)
-        check_choice("imag_transform", imag_transform, TRANSFORMS)
-        check_choice("step_transform", step_transform, TRANSFORMS)
+        check_choice("discretization", discretization, {*DISCRETIZATIONS, "softmax"})
         if n_ssm is not None:
             check_size("n_ssm", n_ssm)
-        named = isinstance(initialization, (str, list, tuple))
-        if B_initializer is None:
-            B_initializer = initializers.DiagonalInput(initialization) if named else "ones"
+        self.system_class = Softmax if discretization == "softmax" else Channelwise
+        check_convolution(channels, length, method, softmax=discretization == "softmax")
         self.initialization = initialization
         self.discretization = discretization
+        self.step_min = step_min
+        self.step_max = step_max
         self.n_ssm = n_ssm
-        self._set_options(channels, length, method)
-        self.real_valued = real_valued
-        self.real_transform = real_transform
-        self.imag_transform = imag_transform
-        self.step_transform = step_transform
-        self.tie_step = tie_step
-        self.train_B = train_B
-        self.B_initializer = initializers.get(B_initializer)
-        self.B_regularizer = keras.regularizers.get(B_regularizer)
-        self.B_constraint = keras.constraints.get(B_constraint)
-        self.C_initializer = initializers.get(C_initializer)
-        self.C_regularizer = keras.regularizers.get(C_regularizer)
-        self.C_constraint = keras.constraints.get(C_constraint)
+        self.channels = channels
+        self.length = length
+        self.method = method
+        self.parametrization = maps
+        named = isinstance(initialization, (str, list, tuple))
         self._eigenvalues = (
             initializers.DiagonalEigenvalues(initialization)
             if named
             else keras.initializers.get(initialization)
         )
+        self._input = initializers.DiagonalInput(initialization) if named else "ones"
 
     @property
     def modes(self) -> int:
-        """Modes stored per system: N/2, or N when real-valued."""
-        return self.state_size if self.real_valued else self.state_size // 2
-
-    @property
-    def uses_softmax(self) -> bool:
-        return self.discretization == "dss"
+        """Modes stored for each system: N/2, or N when they are real."""
+        return self.state_size if self.parametrization["real_valued"] else self.state_size // 2
 
     def build(self, input_shape: Sequence[Any]) -> None:
         super().build(input_shape)
-        H, n = self.width, self.modes
+        H, n, maps = self.width, self.modes, self.parametrization
         S = H if self.n_ssm is None else self.n_ssm
         if H % S:
             raise ValueError(
                 "`n_ssm` must divide the number of features. "
                 f"Received: n_ssm={self.n_ssm}, features={H}"
             )
-        part, pair = initializers.Part, _real_part if self.real_valued else (lambda x: x)
-        parts = () if self.real_valued else (2,)
+        real = maps["real_valued"]
+        parts, add = () if real else (2,), self.add_parameter
         kernels = self.channels * (2 if self.bidirectional else 1)
-        self.Lambda_re = self.add_parameter(
-            "Lambda_re", (S, n), part(self._eigenvalues, 0, self.real_transform, sign=-1)
+        re = initializers.Part(self._eigenvalues, 0, maps["real"], sign=-1)
+        self.Lambda_re = add("Lambda_re", (S, n), re, "eigenvalues")
+        if not real:
+            im = initializers.Part(self._eigenvalues, 1, maps["imag"], sign=-1)
+            self.Lambda_im = add("Lambda_im", (S, n), im, "eigenvalues")
+        B = initializers.get(self._input)
+        self.B = add(
+            "B", (S, n, *parts), initializers.RealPart(B) if real else B, "input", maps["train_B"]
         )
-        if not self.real_valued:
-            self.Lambda_im = self.add_parameter(
-                "Lambda_im", (S, n), part(self._eigenvalues, 1, self.imag_transform, sign=-1)
-            )
-        self.B = self.add_parameter("B", (S, n, *parts), pair(self.B_initializer), self.train_B)
-        self.C = self.add_parameter("C", (kernels, H, n, *parts), pair(self.C_initializer))
-        self.D = self.add_parameter("D", (self.channels, H), self.D_initializer)
-        self.log_step = self.add_parameter(
-            "log_step",
-            (H, 1 if self.tie_step else n),
-            initializers.LogStep(self.step_min, self.step_max, self.step_transform),
-        )
+        self.C = add("C", (kernels, H, n, *parts), "complex_normal", "output")
+        self.D = add("D", (self.channels, H), "standard_normal", "output")
+        log_step = initializers.LogStep(self.step_min, self.step_max, maps["step"])
+        self.log_step = add("log_step", (H, 1 if maps["tie_step"] else n), log_step, "step")
 
-    def continuous(self, rate: Any = None) -> tuple[Pair, Tensor]:
-        """Eigenvalues Lambda, a pair of (features, modes), and steps dt, (features, 1 or modes)."""
-        re = -TRANSFORMS[self.real_transform].forward(ops.convert_to_tensor(self.Lambda_re))
-        if self.real_valued:
-            im = ops.zeros_like(re)
-        else:
-            im = -TRANSFORMS[self.imag_transform].forward(ops.convert_to_tensor(self.Lambda_im))
-        dt = TRANSFORMS[self.step_transform].forward(ops.convert_to_tensor(self.log_step))
-        return self._tiled((re, im)), dt * (self.rate if rate is None else rate)
+    def continuous(self, rate: Any = None) -> tuple[Pair, Pair]:
+        """Eigenvalues Lambda, a pair of (features, modes), and steps, a pair of (features, 1).
+
+        Steps are (features, modes) where they are not tied.
+        """
+        maps = self.parametrization
+        re = -positive(maps, "real", self.Lambda_re)
+        im = 0 * re if maps["real_valued"] else -positive(maps, "imag", self.Lambda_im)
+        dt = positive(maps, "step", self.log_step) * (self.rate if rate is None else rate)
+        return self._tiled((re, im)), (dt, dt)
+
+    def system(self, rate: Any = None, time_steps: Tensor | None = None) -> Channelwise | Softmax:
+        """The discretised system, with the factor 2 of the conjugate pairs in C.
+
+        It is a `Softmax` for the discretisation of that name.
+        """
+        Lambda, (dt, _) = self.continuous(rate)
+        B, C, D = self._tiled(self._pair(self.B)), self._pair(self.C), ops.convert_to_tensor(self.D)
+        C = tuple(ops.reshape(z, (-1, self.channels, *z.shape[1:])) for z in C)
+        if self.discretization == "softmax":
+            W = multiply(B, C)
+            return Softmax(Lambda, scale(Lambda, dt), W, D, self.length, time_steps)
+        if time_steps is not None:
+            dt = dt * time_steps[..., None, None]
+        log_lam, gamma = DISCRETIZATIONS[self.discretization](Lambda, dt)
+        return Channelwise(log_lam, multiply(gamma, B), scale(C, 2.0), D)
 
     def _tiled(self, z: Pair) -> Pair:
-        repeats = self.width // z[0].shape[-2]
-        tiles = (*[1] * (len(z[0].shape) - 2), repeats, 1)
-        return ops.tile(z[0], tiles), ops.tile(z[1], tiles)
+        repeats = self.width // z[0].shape[0]
+        return z if repeats == 1 else tuple(ops.tile(part, (repeats, 1)) for part in z)
 
     def _pair(self, weight: Any) -> Pair:
+        if not self.parametrization["real_valued"]:
+            return pair(weight)
         z = ops.convert_to_tensor(weight)
-        return (z, ops.zeros_like(z)) if self.real_valued else (z[..., 0], z[..., 1])
-
-    def recurrence(self, rate: Any = None, time_steps: Tensor | None = None) -> Recurrence:
-        """The discretised system, the factor 2 of the conjugate pairs included in C.
-
-        Args:
-            rate: factor on all step sizes; None takes the layer's.
-            time_steps: None, or a tensor that broadcasts against (features,
-                modes), multiples of the step.
-
-        Returns:
-            `log_lam` and `B`, pairs of (features, modes), and `C`, a pair of
-            (channels, features, modes).
-        """
-        if self.uses_softmax:
-            raise ValueError("discretization='dss' has no recurrence that is free of a length")
-        Lambda, dt = self.continuous(rate)
-        dt = dt if time_steps is None else dt * time_steps
-        log_lam, gamma = DISCRETIZATIONS[self.discretization](Lambda, dt)
-        B = multiply(gamma, self._tiled(self._pair(self.B)))
-        return Recurrence(log_lam, B, scale(self._pair(self.C), 2.0))
-
-    def _softmax(self, rate: Any, length: Tensor) -> dss.Softmax:
-        Lambda, dt = self.continuous(rate)
-        w = multiply(self._tiled(self._pair(self.B)), self._pair(self.C))
-        return dss.softmax(w, Lambda, scale(Lambda, dt), length)
+        return z, ops.zeros_like(z)
 
     def get_config(self) -> dict[str, Any]:
         return {
             **super().get_config(),
             "initialization": serialized_initialization(self.initialization),
             "discretization": self.discretization,
+            "step_min": self.step_min,
+            "step_max": self.step_max,
             "n_ssm": self.n_ssm,
             "channels": self.channels,
             "length": self.length,
             "method": self.method,
-            "real_valued": self.real_valued,
-            "real_transform": self.real_transform,
-            "imag_transform": self.imag_transform,
-            "step_transform": self.step_transform,
-            "tie_step": self.tie_step,
-            "train_B": self.train_B,
-            **self._weight_options("B", "C"),
+            "parametrization": self.parametrization,
         }
-
-
-def _real_part(initializer: Any) -> Any:
-    return lambda shape, dtype=None: initializer((*shape, 2), dtype=dtype)[..., 0]

@@ -6,8 +6,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_ssm.layers.arguments import check_size
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.arguments import check_size
+from keras_ssm.types import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_ssm")

@@ -1,7 +1,9 @@
-"""Builders of functional Keras models."""
+"""Functional Keras models: built, run step by step, and set to another rate."""
 
-from keras_ssm.models.classifier import classifier
-from keras_ssm.models.retrieval import retrieval
-from keras_ssm.models.streaming import Streaming, streaming
+from keras_ssm.models.classification import classifier
+from keras_ssm.models.pairs import retrieval
+from keras_ssm.models.rate import with_rate
+from keras_ssm.models.stepping import register_step
+from keras_ssm.models.stream import Streaming, streaming
 
-__all__ = ["Streaming", "classifier", "retrieval", "streaming"]
+__all__ = ["Streaming", "classifier", "register_step", "retrieval", "streaming", "with_rate"]

@@ -5,10 +5,9 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.backend import at_most, cos_sin, fused, matmul
-
-Tensor = Any
-Pair = tuple[Tensor, Tensor]
+from keras_ssm.backend import at_most, cos_sin, custom_gradient, jit, precise_matmul
+from keras_ssm.ops.exporting import restricted
+from keras_ssm.types import Pair, Tensor
 
 # The fixed-point grid on which a phase is held while it is multiplied by an
 # integer: k * (j / GRID) is exact in float32 for k up to 2**24 / (GRID / 2).
@@ -17,6 +16,26 @@ _GRID = 4096.0
 # points of the grid are exact in float32 up to 16 turns.
 _TURN_HEAD = 6.28125
 _TURN_TAIL = 0.0019353071795864769
+
+
+def pair(z: Tensor) -> Pair:
+    """The complex pair of a tensor whose last axis is (real part, imaginary part).
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> re, im = complex.pair(ops.array([[1.0, 2.0], [3.0, 4.0]]))
+    >>> [float(value) for value in re]
+    [1.0, 3.0]
+    """
+    z = ops.convert_to_tensor(z)
+    return z[..., 0], z[..., 1]
+
+
+def directions(*weights: Tensor) -> Pair:
+    """The pairs of one weight for each direction, as a pair with a leading axis of directions."""
+    # Not `ops.stack`, which refuses variables on TensorFlow, even converted ones.
+    return pair(ops.concatenate([weight[None] for weight in weights]))
 
 
 def conj(z: Pair) -> Pair:
@@ -67,7 +86,7 @@ def square_abs(z: Pair) -> Tensor:
     return z[0] * z[0] + z[1] * z[1]
 
 
-@fused()
+@jit()
 def exp(z: Pair) -> Pair:
     """exp(z).
 
@@ -83,7 +102,7 @@ def exp(z: Pair) -> Pair:
     return radius * cos, radius * sin
 
 
-@fused()
+@jit()
 def expm1(z: Pair) -> Pair:
     """exp(z) - 1 without the cancellation of the plain form at small z.
 
@@ -97,8 +116,21 @@ def expm1(z: Pair) -> Pair:
     # cos y - 1 = -2 sin(y / 2)^2, and both functions follow from those of the half angle.
     half_cos, half_sin = cos_sin(z[1] / 2)
     versine = 2 * half_sin * half_sin
-    re = ops.expm1(z[0]) * (1 - versine) - versine
+    re = real_expm1(z[0]) * (1 - versine) - versine
     return re, ops.exp(z[0]) * 2 * half_sin * half_cos
+
+
+def real_expm1(x: Tensor) -> Tensor:
+    """exp(x) - 1 of a real tensor without cancellation.
+
+    Example:
+
+    >>> from keras_ssm.ops import complex
+    >>> f"{float(complex.real_expm1(ops.array(1e-9))):.1e}"
+    '1.0e-09'
+    """
+    # Not every format has the function; this keeps the digits as well.
+    return ops.tanh(x / 2) * (ops.exp(x) + 1) if restricted() else ops.expm1(x)
 
 
 def expm1_ratio(z: Pair) -> Pair:
@@ -119,7 +151,7 @@ def expm1_ratio(z: Pair) -> Pair:
     return ops.where(at_zero, ops.ones_like(re), re), im
 
 
-@fused("count", "stride")
+@jit("count", "stride")
 def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
     """The powers ``exp(k * stride * log_lam)`` for k = 0 .. count - 1, of shape S + (count,).
 
@@ -139,26 +171,22 @@ def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
     [1.0, 0.5, 0.25, 0.125]
     """
 
-    @ops.custom_gradient
-    def run(re: Tensor, im: Tensor) -> Any:
-        k = ops.cast(ops.arange(count), re.dtype)
-        z = ops.stack(exp(multiples((re, im), k, stride)))
-        # Kept by its own gradient, an output of torch would be in a cycle of references, and stay.
-        kept = ops.stop_gradient(z)
+    def steps() -> Tensor:
+        return ops.cast(ops.arange(0, count), log_lam[0].dtype)
 
-        def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, Tensor]:
-            g = arguments[0] if upstream is None else upstream
-            products = multiply((g[0], g[1]), conj((kept[0], kept[1])))
-            exponents = ops.reshape(k * stride, (-1, 1))
-            return tuple(matmul(x, exponents)[..., 0] for x in products)
+    def plain(re: Tensor, im: Tensor) -> Tensor:
+        return ops.stack(exp(multiples((re, im), steps(), stride)))
 
-        return z, gradient
+    def gradient(_: Any, z: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        products = multiply((g[0], g[1]), conj((z[0], z[1])))
+        exponents = ops.reshape(steps() * stride, (-1, 1))
+        return tuple(precise_matmul(x, exponents)[..., 0] for x in products)
 
-    z = run(*log_lam)
+    z = custom_gradient(plain, gradient)(*log_lam)
     return z[0], z[1]
 
 
-@fused("stride")
+@jit("stride")
 def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     """Integer multiples ``k * stride * log_lam``, up to whole turns of the phase.
 

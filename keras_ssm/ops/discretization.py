@@ -10,11 +10,15 @@ import math
 
 from keras import ops
 
-from keras_ssm.backend import arctan2, fused
-from keras_ssm.ops.complex import Pair, Tensor, conj, expm1_ratio, scale, square_abs
+from keras_ssm.backend import arctan2, jit
+from keras_ssm.ops.complex import conj, expm1, expm1_ratio, multiply, scale, square_abs
+from keras_ssm.types import Pair, Tensor
+
+# Where the official code of DSS adds it to what it divides by.
+EPSILON = 1e-7
 
 
-@fused()
+@jit()
 def zoh(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     """Zero-order hold: lam = exp(dt Lambda), gamma = (lam - 1) / Lambda.
 
@@ -30,7 +34,7 @@ def zoh(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     return log_lam, scale(expm1_ratio(log_lam), dt)
 
 
-@fused()
+@jit()
 def bilinear(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     """Tustin: lam = (1 + z/2) / (1 - z/2), gamma = dt / (1 - z/2), z = dt Lambda.
 
@@ -50,6 +54,24 @@ def bilinear(Lambda: Pair, dt: Tensor) -> tuple[Pair, Pair]:
     log_lam = ops.log1p(excess) / 2, arctan2(im, 1 - quarter)
     inverse = scale(conj((1 - re / 2, -im / 2)), 1 / denominator)
     return log_lam, scale(inverse, dt)
+
+
+@jit()
+def exp_scale(Lambda: Pair, dt_Lambda: Pair) -> Pair:
+    """DSS-EXP: the gain (exp(dt Lambda) - 1) / Lambda, with |Lambda|^2 kept above 1e-7.
+
+    Source: ag1988/dss `dss.py`.
+
+    Example:
+
+    >>> from keras_ssm.ops import discretization
+    >>> zero = ops.array([0.0])
+    >>> re, im = discretization.exp_scale((ops.array([-1.0]), zero), (ops.array([-0.5]), zero))
+    >>> round(float(re[0]), 3)
+    0.393
+    """
+    norm = ops.clip(square_abs(Lambda), EPSILON, math.inf)
+    return multiply(expm1(dt_Lambda), scale(conj(Lambda), 1 / norm))
 
 
 DISCRETIZATIONS = {"zoh": zoh, "bilinear": bilinear}

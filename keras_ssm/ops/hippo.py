@@ -6,6 +6,7 @@ state-spaces/s4 `models/hippo/hippo.py`, `kernels/dplr.py`; DSS (Gupta et al.,
 and lindermanlab/S5 `s5/ssm_init.py`.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -57,6 +58,13 @@ def normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np
     >>> Lambda.real.round(3).tolist(), bool(np.all(np.diff(Lambda.imag) > 0))
     ([-0.5, -0.5, -0.5, -0.5], True)
     """
+    Lambda, V, B = _normal_eigenvalues(measure, N)
+    return Lambda.copy(), V.copy(), B.copy()
+
+
+@functools.lru_cache(maxsize=8)
+def _normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    # Kept: every weight of every layer of a model starts from the same decomposition.
     A, B, P = transition(measure, N)
     normal = A + P.T @ P
     imaginary, V = np.linalg.eigh(-1j * (normal - normal.T) / 2)
@@ -76,14 +84,47 @@ def hippo_diagonal(measure: str, N: int) -> tuple[np.ndarray, np.ndarray]:
     >>> Lambda.shape, bool(np.all(Lambda.imag < 0))
     ((2,), True)
     """
+    Lambda, _, B = hippo_low_rank(measure, N)
+    return Lambda, B
+
+
+def hippo_low_rank(
+    measure: str, N: int, rank: int | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Lambda (N/2,), P (R, N/2) and B (N/2,) of S4: a HiPPO matrix as diag(Lambda) - P P^*.
+
+    One of each pair of conjugate modes is kept, that with the negative imaginary
+    part. P and the imaginary part of B, which is clipped to [-2, 2] as in the
+    official code, depend on the arbitrary phase of the eigenvectors.
+
+    Args:
+        measure: `"legs"`, `"fourier"` (rank 1) or `"legt"` (rank 2).
+        N: size of the real state, even.
+        rank: rows of P, zeros beyond the rank of the measure; None takes that rank.
+
+    Example:
+
+    >>> from keras_ssm.ops import hippo
+    >>> Lambda, P, B = hippo.hippo_low_rank("legt", 8)
+    >>> Lambda.shape, P.shape, B.shape
+    ((4,), (2, 4), (4,))
+    """
     Lambda, V, B = normal_eigenvalues(measure, N)
+    P = transition(measure, N)[2]
+    rank = len(P) if rank is None else rank
+    if rank < len(P):
+        raise ValueError(
+            f"The matrix of {measure!r} is normal plus rank {len(P)}, so `rank` must be at least "
+            f"that. Received: rank={rank}"
+        )
     Lambda, V = Lambda[: N // 2], V[:, : N // 2].copy()
     if abs(Lambda[-1]) < 1e-4:
         # A double zero eigenvalue: one unit vector stands for the pair.
         V[:, -1] = 0
         V[:2, -1] = np.array([1, 1j]) / np.sqrt(2)
-    B_rotated = V.conj().T @ B
-    return Lambda, B_rotated.real + 1j * np.clip(B_rotated.imag, -2, 2)
+    P = np.pad(P, ((0, rank - len(P)), (0, 0))) @ V.conj()
+    B = V.conj().T @ B
+    return Lambda, P, B.real + 1j * np.clip(B.imag, -2, 2)
 
 
 def skew_hippo(N: int) -> np.ndarray:
@@ -96,6 +137,11 @@ def skew_hippo(N: int) -> np.ndarray:
     >>> Lambda.real.round(3).tolist(), bool(np.all(Lambda.imag > 0))
     ([-0.5, -0.5], True)
     """
+    return _skew_hippo(N).copy()
+
+
+@functools.lru_cache(maxsize=8)
+def _skew_hippo(N: int) -> np.ndarray:
     root = np.sqrt(2.0 * np.arange(2 * N) + 1)
     hippo = np.tril(np.outer(root, root), -1)
     imaginary = np.linalg.eigvalsh(-1j * (hippo - hippo.T) / 2)

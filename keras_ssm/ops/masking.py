@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from keras import ops
 
-from keras_ssm.ops.complex import Tensor
+from keras_ssm.types import Tensor
 
 
 class Compaction(NamedTuple):
@@ -42,7 +42,7 @@ def compaction(mask: Tensor) -> Compaction:
     """
     ones = ops.cast(mask, "int32")
     length = ops.shape(mask)[1]
-    step = ops.arange(length, dtype="int32")
+    step = ops.arange(0, length, dtype="int32")
     # Distinct keys make any sort a stable one.
     order = ops.argsort(step + length * (1 - ones), axis=1)
     counts = ops.sum(ones, axis=1)
@@ -100,6 +100,6 @@ def align_right(x: Tensor, where: Compaction) -> Tensor:
     [0.0, 1.0, 2.0]
     """
     length = ops.shape(x)[1]
-    index = (ops.arange(length, dtype="int32") + where.counts[:, None]) % length
+    index = (ops.arange(0, length, dtype="int32") + where.counts[:, None]) % length
     shape = (*ops.shape(index), *[1] * (len(x.shape) - 2))
     return ops.take_along_axis(x, ops.reshape(index, shape), axis=1)

@@ -11,16 +11,18 @@ from typing import Any
 
 from keras import ops
 
-from keras_ssm.backend import fused
-from keras_ssm.ops.complex import Pair, Tensor, conj, exp, multiply
+from keras_ssm.backend import custom_gradient, jit
+from keras_ssm.ops.complex import conj, exp, multiply
+from keras_ssm.ops.scan import chunk_count, chunk_padding
+from keras_ssm.types import Pair, Tensor
 
 _CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
 _UNKNOWN_LENGTH_LEVELS = 4
 
 
-@fused()
-def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
+@jit()
+def run_varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
     """x_k = lam_k x_(k-1) + b_k for all k, with x_(-1) = x0.
 
     Logarithms are summed where lam would be multiplied, so that slow modes keep
@@ -40,7 +42,7 @@ def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
     >>> from keras_ssm.ops import varying_scan
     >>> zeros = ops.zeros((1, 3, 1))
     >>> log_lam = ops.array([[[0.0], [np.log(0.5)], [np.log(0.1)]]], "float32"), zeros
-    >>> re, im = varying_scan.varying_scan(log_lam, (zeros + 1.0, zeros))
+    >>> re, im = varying_scan.run_varying_scan(log_lam, (zeros + 1.0, zeros))
     >>> [round(float(value), 3) for value in re[0, :, 0]]
     [1.0, 1.5, 1.15]
     """
@@ -50,27 +52,28 @@ def varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
     return _in_time(x[0], length), _in_time(x[1], length)
 
 
-@ops.custom_gradient
-def _differentiable_scan(
+def _plain_scan(
     log_re: Tensor, log_im: Tensor, b_re: Tensor, b_im: Tensor, x0_re: Tensor, x0_im: Tensor
-) -> Any:
-    x = ops.stack(_scan((log_re, log_im), (b_re, b_im), (x0_re, x0_im), _UNKNOWN_LENGTH_LEVELS))
-    kept = ops.stop_gradient(x)  # see `complex.powers`
+) -> Tensor:
+    return ops.stack(_scan((log_re, log_im), (b_re, b_im), (x0_re, x0_im), _UNKNOWN_LENGTH_LEVELS))
 
-    def gradient(*arguments: Tensor, upstream: Tensor | None = None) -> tuple[Tensor, ...]:
-        # g_k = dx_k + conj(lam_(k+1)) g_(k+1); then db = g, dx0 = conj(lam_0) g_0 and
-        # dlog lam_k = g_k conj(lam_k x_(k-1)).
-        dx = arguments[0] if upstream is None else upstream
-        zero = ops.zeros_like(x0_re)
-        following = tuple(_backwards(_following(z, zero)) for z in (log_re, -log_im))
-        dx = _backwards(dx[0]), _backwards(dx[1])
-        g = tuple(_backwards(z) for z in _scan(following, dx, (zero, zero), _UNKNOWN_LENGTH_LEVELS))
-        lam = exp((log_re, log_im))
-        carried = multiply(lam, (_before(kept[0], x0_re), _before(kept[1], x0_im)))
-        dx0 = multiply(conj((lam[0][0, :, 0], lam[1][0, :, 0])), (g[0][0, :, 0], g[1][0, :, 0]))
-        return (*multiply(g, conj(carried)), *g, *dx0)
 
-    return x, gradient
+def _gradient(inputs: Any, x: Tensor, dx: Tensor) -> tuple[Tensor, ...]:
+    # g_k = dx_k + conj(lam_(k+1)) g_(k+1); then db = g, dx0 = conj(lam_0) g_0 and
+    # dlog lam_k = g_k conj(lam_k x_(k-1)).
+    log_re, log_im, _, _, x0_re, x0_im = inputs
+    zero = ops.zeros_like(x0_re)
+    following = tuple(_backwards(_following(z, zero)) for z in (log_re, -log_im))
+    upstream = _backwards(dx[0]), _backwards(dx[1])
+    g = _scan(following, upstream, (zero, zero), _UNKNOWN_LENGTH_LEVELS)
+    g = tuple(_backwards(z) for z in g)
+    lam = exp((log_re, log_im))
+    carried = multiply(lam, (_before(x[0], x0_re), _before(x[1], x0_im)))
+    dx0 = multiply(conj((lam[0][0, :, 0], lam[1][0, :, 0])), (g[0][0, :, 0], g[1][0, :, 0]))
+    return (*multiply(g, conj(carried)), *g, *dx0)
+
+
+_differentiable_scan = custom_gradient(_plain_scan, _gradient)
 
 
 def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
@@ -95,25 +98,29 @@ def _scan(log_lam: Pair, b: Pair, start: Pair, levels: int) -> Pair:
 
 def _steps(lam: Pair, b: Pair, x: Pair, keep: bool = True) -> Any:
     """Q steps of all chunks side by side: the states or, unless they are kept, the last one."""
-
-    def step(x: Pair, lam_and_b: tuple[Tensor, ...]) -> tuple[Pair, Any]:
-        lam_re, lam_im, b_re, b_im = lam_and_b
-        carried = multiply((lam_re, lam_im), x)
-        x = carried[0] + b_re, carried[1] + b_im
-        return x, x if keep else None
-
-    last, states = ops.scan(step, x, (*lam, *b))
+    last, states = ops.scan(_step if keep else _silent_step, x, (*lam, *b))
     return states if keep else last
+
+
+def _step(x: Pair, lam_and_b: tuple[Tensor, ...]) -> tuple[Pair, Pair]:
+    lam_re, lam_im, b_re, b_im = lam_and_b
+    carried = multiply((lam_re, lam_im), x)
+    x = carried[0] + b_re, carried[1] + b_im
+    return x, x
+
+
+def _silent_step(x: Pair, lam_and_b: tuple[Tensor, ...]) -> tuple[Pair, None]:
+    return _step(x, lam_and_b)[0], None
 
 
 def _chunks(z: Tensor) -> Tensor:
     """(B, L, ...) to (Q, B, M, ...), with zeros behind the last step."""
     batch, length, *rest = ops.shape(z)
     size = min(length, _CHUNK) if isinstance(length, int) else _CHUNK
-    padding = -length % size
+    padding = chunk_padding(length, size)
     if not isinstance(padding, int) or padding:
         z = ops.pad(z, ((0, 0), (0, padding), *((0, 0) for _ in rest)))
-    z = ops.reshape(z, (batch, -1, size, *rest))
+    z = ops.reshape(z, (batch, chunk_count(length, size), size, *rest))
     return ops.transpose(z, (2, 0, 1, *range(3, len(rest) + 3)))
 
 

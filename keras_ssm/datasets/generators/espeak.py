@@ -25,11 +25,6 @@ def available() -> bool:
 
     Returns:
         True or False; nothing is raised.
-
-    Example:
-
-    >>> keras_ssm.datasets.generators.espeak.available()
-    True
     """
     return ctypes.util.find_library("espeak-ng") is not None
 
@@ -43,11 +38,6 @@ def variants() -> tuple[str, ...]:
 
     Raises:
         ImportError: if eSpeak NG is not installed.
-
-    Example:
-
-    >>> len(keras_ssm.datasets.generators.espeak.variants())
-    101
     """
     path = ctypes.c_char_p()
     _library()[0].espeak_Info(ctypes.byref(path))
@@ -74,13 +64,6 @@ def say(text: str, accent: str, variant: str, speed: int, pitch: int) -> tuple[n
     Raises:
         ImportError: if eSpeak NG is not installed.
         ValueError: if it does not have the voice.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import espeak
-    >>> samples, rate = espeak.say("yes", "en-us", "f3", speed=175, pitch=50)
-    >>> rate
-    22050
     """
     library, rate, blocks = _library()
     voice = f"{accent}+{variant}"

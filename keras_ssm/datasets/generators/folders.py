@@ -21,12 +21,6 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
 
     Raises:
         ValueError: if there is something at `path`, before or after the block.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import folders
-    >>> with folders.new_folder("data/mine") as folder:
-    ...     characters = (folder / "notes.txt").write_text("whole")
     """
     path = pathlib.Path(path)
     _check_free(path)

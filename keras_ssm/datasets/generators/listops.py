@@ -13,6 +13,10 @@ import numpy as np
 from keras_ssm.datasets.generators import trees
 from keras_ssm.datasets.generators.folders import new_folder
 from keras_ssm.datasets.generators.workers import each
+from keras_ssm.datasets.progress import Progress
+from keras_ssm.datasets.splits import check_seed
+
+__all__ = ["generate", "samples"]
 
 # Trees drawn at a time; part of what a seed means.
 ROOTS = 4096
@@ -65,15 +69,26 @@ def generate(
         - N. Nangia and S. Bowman, [ListOps](https://arxiv.org/abs/1804.06028), 2018.
     """
     bounds = _bounds(min_length, max_length, max_depth, max_args)
-    if len(counts) != 3 or min(counts) < 0:
-        raise ValueError(f"`counts` must be three counts of samples. Received: counts={counts!r}")
+    whole = all(isinstance(count, int) and not isinstance(count, bool) for count in counts)
+    if len(counts) != 3 or not whole or min(counts) < 1:
+        raise ValueError(
+            "`counts` must be three positive counts of samples, one for each part. "
+            f"Received: counts={counts!r}"
+        )
+    check_seed(seed)
     path = pathlib.Path(folder) / "listops-1000"
-    with new_folder(path) as new, closing(_distinct_rows(bounds, seed, workers)) as rows:
+    with (
+        new_folder(path) as new,
+        closing(_distinct_rows(bounds, seed, workers)) as rows,
+        Progress("making ListOps", sum(counts)) as progress,
+    ):
         # The samples are independent, so that cutting them up is a random split.
         for part, count in zip(("train", "val", "test"), counts, strict=True):
             with open(new / f"basic_{part}.tsv", "wb") as file:
                 file.write(b"Source\tTarget\r\n")
-                file.writelines(itertools.islice(rows, count))
+                for row in itertools.islice(rows, count):
+                    file.write(row)
+                    progress.add()
     return path
 
 
@@ -115,6 +130,13 @@ def samples(
 
 
 def _bounds(min_length: int, max_length: int, max_depth: int, max_args: int) -> trees.Bounds:
+    settings = (min_length, max_length, max_depth, max_args)
+    if not all(isinstance(value, int) for value in settings):
+        raise ValueError(
+            "expected whole numbers for lengths, depth and arguments. Received: "
+            f"min_length={min_length!r}, max_length={max_length!r}, max_depth={max_depth!r}, "
+            f"max_args={max_args!r}"
+        )
     if max_depth < 1 or max_args < 2:
         raise ValueError(
             "expected at least one level and two arguments. Received: "

@@ -106,12 +106,6 @@ def geometry(setting: Setting, margin: int) -> Geometry:
 
     Raises:
         ImportError: if Pillow is not installed.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import paddles, pathfinder
-    >>> paddles.geometry(pathfinder.SETTINGS[32], margin=1).images.shape
-    (378, 81)
     """
     size, length = setting.size, setting.length
     # From a last pixel within the image: to the next pivot, an end and its margin.
@@ -179,11 +173,6 @@ def marker(radius: float) -> np.ndarray:
 
     Raises:
         ImportError: if Pillow is not installed.
-
-    Example:
-
-    >>> keras_ssm.datasets.generators.paddles.marker(1.5).shape
-    (11, 11)
     """
     # Shrinking spreads a pixel over three.
     reach = math.ceil(radius) + 3
@@ -201,10 +190,6 @@ def pillow() -> tuple[Any, Any]:
 
     Raises:
         ImportError: if Pillow is not installed.
-
-    Example:
-
-    >>> Image, ImageDraw = keras_ssm.datasets.generators.paddles.pillow()
     """
     try:
         from PIL import Image, ImageDraw

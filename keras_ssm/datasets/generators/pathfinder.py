@@ -13,6 +13,10 @@ from keras_ssm.datasets.generators import paddles, snakes
 from keras_ssm.datasets.generators.folders import new_folder
 from keras_ssm.datasets.generators.paddles import Setting
 from keras_ssm.datasets.generators.workers import each
+from keras_ssm.datasets.progress import Progress
+from keras_ssm.datasets.splits import check_seed
+
+__all__ = ["generate", "samples"]
 
 # By image size. From the docstrings of `lra_benchmarks/data/pathfinder.py`; what they
 # leave out are the defaults of `snakes2_wrapper.py`, which draws no single paddles.
@@ -93,9 +97,15 @@ def generate(
           2021, and `lra_benchmarks/data/pathfinder.py` of its repository.
     """
     setting = _setting(size, contour_length)
+    _check_count(count)
+    check_seed(seed)
     path = pathlib.Path(folder) / f"pathfinder{size}" / FOLDERS[contour_length]
     draw = functools.partial(_encoded, seed=seed, size=size, contour_length=contour_length)
-    with new_folder(path) as new, closing(each(draw, range(count), workers)) as images:
+    with (
+        new_folder(path) as new,
+        closing(each(draw, range(count), workers)) as images,
+        Progress("drawing Pathfinder", count) as progress,
+    ):
         (new / "metadata").mkdir()
         for start in range(0, count, BATCH):
             batch = f"imgs/{start // BATCH}"
@@ -110,6 +120,7 @@ def generate(
                     *(contour_length // 3, setting.length, setting.thickness, margin, 1),
                 )
                 lines.append(" ".join(map(str, fields)) + "\n")
+                progress.add()
             (new / "metadata" / f"{start // BATCH}.npy").write_text("".join(lines))
     return path
 
@@ -203,6 +214,11 @@ def scene(index: int, size: int = 32, contour_length: int = 14, seed: int = 0) -
         distractors=[_pixels(geometry, snake.places) for snake in distractors],
         markers=_pixels(geometry, np.array(markers)),
     )
+
+
+def _check_count(count: int) -> None:
+    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"`count` must be a positive integer. Received: count={count!r}")
 
 
 def _setting(size: int, contour_length: int) -> Setting:

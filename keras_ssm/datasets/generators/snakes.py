@@ -49,14 +49,6 @@ def pair(
 
     Returns:
         Both contours, and the flattened mask of the space that they take.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import paddles, pathfinder, snakes
-    >>> geometry = paddles.geometry(pathfinder.SETTINGS[32], margin=1)
-    >>> (first, second), mask = snakes.pair(np.random.RandomState(0), geometry, 14)
-    >>> len(first.places), len(second.places)
-    (14, 14)
     """
     distance = geometry.setting.seed_distance
     attempts = FEWEST
@@ -88,14 +80,6 @@ def distractor(
 
     Returns:
         The contour and the new mask, or None where it did not fit.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import paddles, pathfinder, snakes
-    >>> geometry = paddles.geometry(pathfinder.SETTINGS[32], margin=1)
-    >>> _, mask = snakes.pair(np.random.RandomState(0), geometry, 14)
-    >>> snakes.distractor(np.random.RandomState(0), geometry, np.zeros_like(mask), 4) is None
-    False
     """
     for _ in range(TRIALS):
         direction = random.randint(0, len(DEGREES))

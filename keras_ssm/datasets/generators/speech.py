@@ -14,6 +14,10 @@ import numpy as np
 from keras_ssm.datasets.generators import espeak
 from keras_ssm.datasets.generators.folders import new_folder
 from keras_ssm.datasets.generators.workers import each
+from keras_ssm.datasets.progress import Progress
+from keras_ssm.datasets.splits import check_seed
+
+__all__ = ["generate", "samples"]
 
 # The words of Speech Commands v0.02.
 WORDS = (
@@ -100,11 +104,16 @@ def generate(
         - P. Warden, [Speech Commands](https://arxiv.org/abs/1804.03209), 2018.
         - [eSpeak NG](https://github.com/espeak-ng/espeak-ng).
     """
-    if clips < 1 or not words or len(set(words)) < len(words):
+    if not isinstance(clips, int) or clips < 1 or not words or len(set(words)) < len(words):
         raise ValueError(
-            "expected at least one clip and one word, and no word twice. "
+            "expected at least one clip and one word, and every word once. "
             f"Received: clips={clips!r}, words={words!r}"
         )
+    # Their names are those of folders.
+    wrong = [word for word in words if not isinstance(word, str) or not word.isalpha()]
+    if isinstance(words, str) or wrong:
+        raise ValueError(f"`words` must be words of letters alone. Received: words={words!r}")
+    check_seed(seed)
     variants = espeak.variants()
     path = pathlib.Path(folder) / "SpeechCommands"
     speak = functools.partial(_spoken, variants=variants, count=clips, seed=seed)
@@ -112,6 +121,7 @@ def generate(
     with (
         new_folder(path) as new,
         closing(each(speak, words, workers, lasting=False)) as spoken,
+        Progress("speaking words", len(words)) as progress,
     ):
         lists: dict[str, list[str]] = {"train": [], "validation": [], "testing": []}
         parts = parts_of_variants(variants, seed)
@@ -120,6 +130,7 @@ def generate(
             for clip, samples in zip(plan(word, variants, clips, seed), sounds, strict=True):
                 _write(new / word / clip.name, samples)
                 lists[parts[clip.variant]].append(f"{word}/{clip.name}\n")
+            progress.add()
         for part in ("validation", "testing"):
             (new / f"{part}_list.txt").write_text("".join(lists[part]))
         settings = f"clips={clips}, seed={seed}"

@@ -62,14 +62,6 @@ def draw(random: np.random.RandomState, roots: int, bounds: Bounds) -> list[Leve
 
     Returns:
         The levels of the kept trees, which are numbered from 0.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import trees
-    >>> bounds = trees.Bounds(3, 100, max_depth=3, max_args=4)
-    >>> levels = trees.draw(np.random.RandomState(0), 100, bounds)
-    >>> len(levels[0].tree)  # trees that were kept
-    28
     """
     levels = []
     tree = np.arange(roots)
@@ -112,17 +104,6 @@ def values(levels: list[Level]) -> np.ndarray:
 
     Returns:
         Digits as uint8 of shape (trees,).
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import trees
-    >>> one = np.array([0])
-    >>> maximum_of_3_and_7 = [
-    ...     trees.Level(one, np.array([trees.MAX]), np.array([2])),
-    ...     trees.Level(np.array([0, 0]), np.array([3, 7]), np.array([0, 0])),
-    ... ]
-    >>> trees.values(maximum_of_3_and_7)
-    array([7], dtype=uint8)
     """
     below = np.zeros(0, dtype=np.uint8)
     for level in reversed(levels):
@@ -162,17 +143,6 @@ def texts(levels: list[Level], ends: list[bytes]) -> bytes:
 
     Returns:
         All trees with their ends.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import trees
-    >>> one = np.array([0])
-    >>> maximum_of_3_and_7 = [
-    ...     trees.Level(one, np.array([trees.MAX]), np.array([2])),
-    ...     trees.Level(np.array([0, 0]), np.array([3, 7]), np.array([0, 0])),
-    ... ]
-    >>> trees.texts(maximum_of_3_and_7, [b"."])
-    b'( ( ( [MAX 3 ) 7 ) ] ).'
     """
     sizes = _sizes(levels)
     if not levels:

@@ -47,16 +47,10 @@ def each(
         ValueError: if `workers` is not positive.
         ChildProcessError: if a process ends before it has answered.
         Exception: what `function` raises.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import workers
-    >>> list(workers.each(abs, [-1, 2, -3], workers=2))
-    [1, 2, 3]
     """
     if workers is None:
         workers = cores()
-    if workers < 1:
+    if not isinstance(workers, int) or workers < 1:
         raise ValueError(f"`workers` must be positive. Received: workers={workers!r}")
     if workers == 1 and lasting:
         yield from map(function, tasks)
@@ -87,12 +81,6 @@ def cores() -> int:
 
     Returns:
         At least 1.
-
-    Example:
-
-    >>> from keras_ssm.datasets.generators import workers
-    >>> workers.cores() >= 1
-    True
     """
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

@@ -1,0 +1,1 @@
+"""Loaders of the six tasks of the Long Range Arena."""

@@ -1,0 +1,1 @@
+"""Spoken words, and sounds of your own."""
