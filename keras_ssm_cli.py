@@ -78,8 +78,8 @@ def choose_backend(backend: str | None, candidates: Sequence[str] = BACKENDS) ->
 
     Args:
         backend: value of `--backend`, or None.
-        candidates: those that will do, the best first. KERAS_BACKEND does not
-            count if it is none of them, since it is a choice for all commands.
+        candidates: backends that will do, the best first. KERAS_BACKEND does not
+            count if it is not one of them, since it is a choice for all commands.
 
     Returns:
         `"jax"`, `"tensorflow"` or `"torch"`.
@@ -119,7 +119,7 @@ def choose_backend(backend: str | None, candidates: Sequence[str] = BACKENDS) ->
 
 
 def parser() -> argparse.ArgumentParser:
-    """Describe the arguments of the command.
+    """Make the parser of the command's arguments.
 
     Returns:
         An `argparse.ArgumentParser`.
@@ -172,7 +172,7 @@ def parser() -> argparse.ArgumentParser:
 
     train = command(
         "train",
-        "train by a recipe and write a run folder",
+        "train a model from a recipe and write a run folder",
         [
             "keras-ssm train digits --layer s5 --out runs/demo",
             "keras-ssm train digits --layer s4d --set epochs=10 model.depth=4 --backend torch",
@@ -196,7 +196,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME=VALUE",
         help="change settings of the recipe, as in `--set epochs=3 model.depth=2`",
     )
-    train.add_argument("--seed", type=int, metavar="N", help="default: 0")
+    train.add_argument("--seed", type=int, metavar="N", help="default: 0, or that of config.json")
     train.add_argument("--out", metavar="RUN", help="run folder; default: runs/TASK-LAYER-BACKEND")
     existing = train.add_mutually_exclusive_group()
     existing.add_argument(
@@ -237,7 +237,7 @@ def parser() -> argparse.ArgumentParser:
     first.add_argument(
         "--generate",
         action="store_true",
-        help="make the data first: ListOps, Pathfinder, synthesised speech",
+        help="make the data first: ListOps, Pathfinder, synthesized speech",
     )
     first.add_argument(
         "--download",
@@ -258,7 +258,7 @@ def parser() -> argparse.ArgumentParser:
     )
     plot.add_argument("model", metavar="MODEL_OR_RUN", help="run folder, or .keras file")
     plot.add_argument(
-        "--sampling-rate", type=_positive(float), metavar="HZ", help="for seconds and Hz, not steps"
+        "--sampling-rate", type=_positive(float), metavar="HZ", help="use seconds and Hz, not steps"
     )
 
     export = command(
@@ -272,7 +272,7 @@ def parser() -> argparse.ArgumentParser:
     )
     export.add_argument("model", metavar="RUN", help="run folder, or .keras file")
     export.add_argument(
-        "--format", choices=list(FORMATS), required=True, help="of the file that is written"
+        "--format", choices=list(FORMATS), required=True, help="format of the file that is written"
     )
     export.add_argument(
         "--step", action="store_true", help="one step with its states, in place of whole sequences"
@@ -284,7 +284,7 @@ def parser() -> argparse.ArgumentParser:
         "--length", type=_positive(int), metavar="L", help="steps of a whole sequence"
     )
     export.add_argument(
-        "--int8", action="store_true", help="quantise projections and dense layers (onnx, litert)"
+        "--int8", action="store_true", help="quantize projections and dense layers (onnx, litert)"
     )
     export.add_argument(
         "--sampling-rate", type=_positive(float), metavar="HZ", help="noted in the file"

@@ -26,9 +26,9 @@ from typing import Any
 
 import numpy as np
 
-# Under this name, the metadata lie in the file.
+# Name of the metadata in the file.
 METADATA = "keras_ssm"
-# Where a SavedModel has them.
+# Where a SavedModel keeps them.
 EXTRA = pathlib.Path("assets.extra") / f"{METADATA}.json"
 PACKAGES = {
     "onnx": "onnxruntime",
@@ -46,7 +46,7 @@ def load(path: str | os.PathLike) -> Any:
     """Open a file that `keras_ssm.export` wrote.
 
     Args:
-        path: of the `.onnx`, `.tflite`, `.xml` or `.pt2` file, or of the folder
+        path: path of the `.onnx`, `.tflite`, `.xml` or `.pt2` file, or of the folder
             of a SavedModel.
 
     Returns:
@@ -94,10 +94,10 @@ def load(path: str | os.PathLike) -> Any:
 
 
 class Sequence:
-    """A whole model in its runtime.
+    """An exported model for whole sequences, in its runtime.
 
     Attributes:
-        metadata: what the file says of itself, a dict: inputs, outputs, versions.
+        metadata: what the file says about itself, a dict: inputs, outputs, versions.
 
     Example:
 
@@ -113,14 +113,14 @@ class Sequence:
         self.metadata = metadata
 
     def __call__(self, x: Any) -> Any:
-        """The model's outputs for a batch of sequences.
+        """Compute the model's outputs for a batch of sequences.
 
         Args:
             x: array (batch, length, features), or (batch, length) of tokens; for
-                a model of several inputs, a list or a dict by name.
+                a model with several inputs, a list or a dict by name.
 
         Returns:
-            An array, or a list of them for a model of several outputs.
+            An array, or a list of them for a model with several outputs.
 
         Raises:
             ValueError: for a wrong shape.
@@ -130,10 +130,10 @@ class Sequence:
 
 
 class Stream:
-    """A model that takes one step, or one chunk of steps, after the other.
+    """An exported model that takes one step, or one chunk of steps, at a time.
 
     Attributes:
-        metadata: what the file says of itself, a dict: inputs, outputs, states,
+        metadata: what the file says about itself, a dict: inputs, outputs, states,
             `chunk` (steps in a call, None for one step without a time axis),
             `sampling_rate`, versions.
 
@@ -200,16 +200,16 @@ class Stream:
         self._states, self._batch = checked, sizes.pop() if sizes else self._batch
 
     def step(self, x: Any) -> Any:
-        """The model's outputs after one more call.
+        """Take one step, or one chunk of steps, and return the model's outputs.
 
         Args:
             x: array (batch, features), or (batch,) of tokens; with a time axis
-                of `metadata["chunk"]` steps behind the batch where that is a
-                number. For a model of several inputs, a list or a dict by name.
+                of `metadata["chunk"]` steps after the batch axis where that is
+                a number. For a model with several inputs, a list or a dict by name.
 
         Returns:
-            An array, or a list of them: the outputs at these steps or, of a
-            model that pools over time, of the pooled sequence so far.
+            An array, or a list of them: the outputs at these steps or, for a
+            model that pools over time, those of the pooled sequence so far.
 
         Raises:
             ValueError: before the first `reset`, or for a wrong shape.
@@ -294,7 +294,7 @@ class _Litert:
     def __init__(self, path: pathlib.Path) -> None:
         interpreter = importlib.import_module("ai_edge_litert.interpreter")
         content = path.read_bytes()
-        # The metadata are a zip behind the model, as TensorFlow Lite has its associated files.
+        # The metadata are a zip archive after the model, like associated files of TensorFlow Lite.
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             self.metadata = archive.read(f"{METADATA}.json").decode()
         self._interpreter = interpreter.Interpreter(model_content=content, num_threads=1)

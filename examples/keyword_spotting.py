@@ -1,8 +1,8 @@
-"""Recognise a spoken word while it is spoken, 20 ms at a time, with a state of constant size.
+"""Recognize a spoken word while it is spoken, 20 ms at a time, with a state of constant size.
 
 The model is trained on whole clips. `keras_ssm.models.streaming` then runs it chunk by chunk with
 the same weights, and after the last chunk the logits are those of the whole clip. The words are
-those of Speech Commands in the folder given, or else synthesised by eSpeak NG (`apt install
+those of Speech Commands in the folder given, or else synthesized by eSpeak NG (`apt install
 espeak-ng`). It takes a few minutes on two cores, under any backend:
 
     KERAS_BACKEND=jax python examples/keyword_spotting.py     # or tensorflow, or torch
@@ -36,7 +36,7 @@ def heard(audio: np.ndarray) -> np.ndarray:
 
 
 def build(depth: int, width: int, state_size: int) -> keras.Model:
-    """Chunks (batch, length, 161) to logits of the words. Causal, for it has to stream."""
+    """Chunks (batch, length, 161) to logits of the words. Causal, since it has to stream."""
     inputs = keras.Input((None, CHUNK // 2 + 1))
     x = keras.layers.Dense(width)(inputs)
     for _ in range(depth):
@@ -66,7 +66,7 @@ def main(
             print(f"Speaking {clips} times {len(WORDS)} words into {data_dir}")
             generators.speech.generate(data_dir, clips, WORDS)
     parts = speech_commands.load_data("sc10", data_dir=data_dir)
-    # The words lie one after the other: all of them, if not all of their clips.
+    # The clips are sorted by word: keep all words, if not all of their clips.
     steps = [-(-len(x) // limit) for x, _ in parts]
     (x_train, y_train), (x_validation, y_validation), (x_test, y_test) = (
         (heard(x[::step].reshape(-1, 50, CHUNK)), y[::step])
@@ -85,7 +85,7 @@ def main(
     accuracy = float(np.mean(np.argmax(whole, axis=-1) == y_test))
     print(f"\nTest accuracy of whole clips {accuracy:.1%}")
 
-    # All test clips side by side, as so many microphones.
+    # All test clips side by side, like that many microphones.
     machine = keras_ssm.models.streaming(model)
     machine.reset(batch_size=len(x_test))
     for k in range(x_test.shape[1]):
@@ -117,6 +117,6 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder of Speech Commands; by default synthesised")
+    parser.add_argument("--data-dir", help="folder of Speech Commands; by default synthesized")
     parser.add_argument("--epochs", type=int, default=10)
     main(**vars(parser.parse_args()))

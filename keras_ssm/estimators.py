@@ -1,4 +1,4 @@
-"""Sequence classifiers and regressors in the manner of scikit-learn.
+"""Sequence classifiers and regressors in the style of scikit-learn.
 
 Imported on demand, `import keras_ssm.estimators`: the rest of the package does not
 need scikit-learn.
@@ -187,7 +187,7 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):
     """Classifies sequences with a stack of state space layers, as a scikit-learn estimator.
 
     It works in pipelines, cross-validation and grid search. Features are scaled to mean
-    0 and deviation 1, sequences of unequal lengths are masked, and training stops when
+    0 and standard deviation 1, sequences of unequal lengths are masked, and training stops when
     the loss of a held-out part of the training data has not fallen for `patience`
     epochs; the best weights are kept. Time scales start between a step and the length
     of the longest sequence.
@@ -195,12 +195,12 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):
     `X` is one of
     - a 3-D array (count, steps, features);
     - a list of arrays (steps, features) or (steps,), of any lengths;
-    - a 2-D array, or a table of pandas, (count, steps): sequences of one feature. As
+    - a 2-D array, or a pandas table, (count, steps): sequences of one feature. As
       scikit-learn demands of tables, it has as many steps in `predict` as in `fit`;
-      lists and 3-D arrays may have others.
+      lists and 3-D arrays may have other lengths.
 
     Args:
-        layer: `"s5"`, `"s4d"` or `"dss"`.
+        layer: `"s5"`, `"s4d"`, `"s4"`, `"dss"` or `"lru"`.
         depth: number of blocks.
         width: features between the blocks.
         state_size: of every layer.
@@ -208,13 +208,13 @@ class SSMClassifier(ClassifierMixin, _SequenceEstimator):
         dropout: rate.
         epochs: passes through the data, at most. The learning rate falls to 0 with the last.
         batch_size: sequences in a batch; a tenth of the training data, if that is less, or 4.
-        learning_rate: at the start; a fourth of it for the state space parameters.
+        learning_rate: at the start; a quarter of it for the state space parameters.
         weight_decay: of all other parameters.
         validation_fraction: share of the training data that decides when to stop; 0, or
             too few sequences in every class, trains on everything for all epochs.
         patience: epochs without a better loss before training stops.
         random_state: integer for the same result in every run; a `RandomState`; or None.
-            The seed of Keras is set by `fit`, those of Python and NumPy are left as they were.
+            `fit` sets the seed of Keras, and leaves those of Python and NumPy as they were.
         verbose: of `keras.Model.fit`.
 
     Attributes:
@@ -288,7 +288,7 @@ class SSMRegressor(RegressorMixin, _SequenceEstimator):
     """Predicts numbers from sequences with state space layers, as a scikit-learn estimator.
 
     Sequences, arguments and training are those of `SSMClassifier`. The targets are scaled
-    to mean 0 and deviation 1 while training, and the loss is the mean squared error.
+    to mean 0 and standard deviation 1 while training, and the loss is the mean squared error.
 
     Attributes:
         model_: the `keras.Model`, which gives scaled targets.
@@ -398,7 +398,7 @@ def _sequence(x: Any, number: int) -> np.ndarray:
 
 @contextlib.contextmanager
 def _seeded(seed: int) -> Iterator[None]:
-    """Keras seeded; the generators of Python and NumPy are afterwards as they were."""
+    """Keras seeded; afterwards, the generators of Python and NumPy are as they were."""
     states = random.getstate(), np.random.get_state()
     keras.utils.set_random_seed(seed)
     try:

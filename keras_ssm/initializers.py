@@ -1,4 +1,4 @@
-"""Keras initializers with the distributions of the DSS, S4D and S5 papers.
+"""Keras initializers with the distributions of the S4, DSS, S4D, S5 and LRU papers.
 
 A complex weight has a last axis of 2: real and imaginary part.
 """
@@ -20,7 +20,7 @@ _register = keras.saving.register_keras_serializable(package="keras_ssm")
 
 
 def get(identifier: Any) -> keras.initializers.Initializer:
-    """`keras.initializers.get` that also knows the field's names.
+    """Get an initializer as `keras.initializers.get` does, also by the field's names.
 
     `"standard_normal"` is N(0, 1), `"complex_normal"` N(0, 1/2) for the real
     and for the imaginary part, `"alternating"` 1, -1, 1, ... over the modes.
@@ -241,7 +241,7 @@ class LowRankHippo(keras.initializers.Initializer):
 
     With the eigenvalues and the input matrix of the same name
     (`DiagonalEigenvalues`, `DiagonalInput`), the state matrix diag(Lambda) - P P^*
-    is the HiPPO matrix, in the basis that diagonalises its normal part. Rows
+    is the HiPPO matrix, in the basis that diagonalizes its normal part. Rows
     beyond the rank of a measure are zeros, and stay so in training.
 
     Args:
@@ -353,7 +353,7 @@ class _S5Projected(keras.initializers.Initializer):
         return ops.convert_to_tensor(V.real, dtype), ops.convert_to_tensor(V.imag, dtype)
 
     def draw(self, shape: Sequence[int], variance: float, dtype: Any) -> Any:
-        """N(0, variance), truncated at two of the untruncated deviations, as flax' lecun_normal."""
+        """N(0, variance), truncated at two untruncated deviations, as in flax's lecun_normal."""
         return math.sqrt(variance) / 0.87962566103423978 * self._normal(shape, dtype=dtype)
 
     def get_config(self) -> dict[str, Any]:
@@ -385,7 +385,7 @@ class S5Input(_S5Projected):
 
 @_register
 class S5Output(_S5Projected):
-    """C of S5, shape (H, P, 2): C0 V with C0 complex and of variance 1/fan_in each part.
+    """C of S5, shape (H, P, 2): C0 V with C0 complex and of variance 1/fan_in in each part.
 
     Args:
         distribution: `"trunc_standard_normal"` (fan_in is the real state size
@@ -499,7 +499,7 @@ class Ring(keras.initializers.Initializer):
 
     def __call__(self, shape: Sequence[int], dtype: Any = None) -> Any:
         draws = self._uniform((shape[0], 2), dtype=dtype)
-        # Never 0, of which there is no logarithm.
+        # Never 0, which has no logarithm.
         draws = 1e-6 + (1 - 1e-6) * draws
         square = draws[:, 0] * (self.r_max**2 - self.r_min**2) + self.r_min**2  # |lam|^2
         nu_log = ops.log(-0.5 * ops.log(square))
@@ -517,7 +517,7 @@ class Ring(keras.initializers.Initializer):
 
 
 class Column(keras.initializers.Initializer):
-    """One column of what an initializer of several gives at once, drawing the same values.
+    """One column of what an initializer of several columns gives, drawing the same values.
 
     Example:
 
@@ -536,7 +536,7 @@ class Column(keras.initializers.Initializer):
 
 
 def normal(variance: float) -> keras.initializers.Initializer:
-    """N(0, variance).
+    """Initializer with the normal distribution N(0, variance).
 
     Example:
 

@@ -33,7 +33,7 @@ _AdamW: Any = type(keras.optimizers.AdamW.__new__(keras.optimizers.AdamW))
 
 
 class Group(NamedTuple):
-    """Learning rate and weight decay of the weights in the groups of these names.
+    """Learning rate and weight decay for the weights of one or more groups.
 
     Attributes:
         names: values of `ssm_group` of the weights.
@@ -73,7 +73,7 @@ def adamw(
     epsilon: float = 1e-8,
     **kwargs: Any,
 ) -> "GroupedAdamW":
-    """AdamW for a model, with groups for its state space parameters.
+    """Make an AdamW optimizer with groups for the state space parameters of a model.
 
     | variant            | ssm rate, no decay               | ssm rate, decay | the rest |
     |--------------------|----------------------------------|-----------------|----------|
@@ -98,9 +98,9 @@ def adamw(
     file as if it had not been interrupted, under any backend.
 
     Args:
-        learning_rate: of the rest; the peak, when `total_steps` is given.
-        ssm_learning_rate: of the state space groups, 1e-3 by default. If it is
-            given, the model must have weights in these groups.
+        learning_rate: learning rate of the rest; the peak, when `total_steps` is given.
+        ssm_learning_rate: learning rate of the state space groups, 1e-3 by default.
+            If it is given, the model must have weights in these groups.
         weight_decay: decoupled decay, multiplied by the group's learning rate.
         variant: one of the names of the table, those of the S5 code.
         dt_global: put the step sizes into the rest, as two S5 models do.
@@ -115,7 +115,7 @@ def adamw(
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
         epsilon: as Keras applies it, before the bias correction.
-        **kwargs: what else `keras.optimizers.AdamW` takes, with its meaning over
+        **kwargs: other arguments of `keras.optimizers.AdamW`, with their meaning over
             all groups together: `clipnorm`, `global_clipnorm`, `clipvalue`,
             `use_ema`, `ema_momentum`, `ema_overwrite_frequency`,
             `gradient_accumulation_steps`, `loss_scale_factor`, `amsgrad`, `name`.
@@ -218,11 +218,11 @@ class GroupedAdamW(_AdamW):
     space layer sets; weights without one, or with None, train as the rest.
 
     Args:
-        learning_rate: of the rest, a number or a schedule.
-        weight_decay: of the rest.
+        learning_rate: learning rate of the rest, a number or a schedule.
+        weight_decay: weight decay of the rest.
         groups: the other groups.
         rest_groups: names of groups that train as the rest.
-        **kwargs: what else `keras.optimizers.AdamW` takes.
+        **kwargs: other arguments of `keras.optimizers.AdamW`.
 
     Raises:
         ValueError: for a name in two groups, or a group with two rates or none.
@@ -255,7 +255,7 @@ class GroupedAdamW(_AdamW):
 
     @property
     def learning_rate(self) -> Any:
-        """The present learning rate of the rest. Setting it scales all groups alike."""
+        """The current learning rate of the rest. Setting it scales all groups alike."""
         return self._get_current_learning_rate()
 
     @learning_rate.setter
@@ -269,7 +269,7 @@ class GroupedAdamW(_AdamW):
         _AdamW.learning_rate.fset(self, value)
 
     def learning_rate_of(self, name: str | None) -> Any:
-        """The present learning rate of the group of this name; None names the rest.
+        """Get the current learning rate of a group by its name; None names the rest.
 
         Args:
             name: as the weights name it, e.g. `"eigenvalues"`.
@@ -290,9 +290,9 @@ class GroupedAdamW(_AdamW):
 
     @property
     def optimizers(self) -> "deque[GroupedAdamW]":
-        """Itself alone, for code that walks the optimizers in a `MultiOptimizer`.
+        """This optimizer alone, for code that walks the optimizers in a `MultiOptimizer`.
 
-        Callbacks of Keras do, and then log the rate with the optimizer's name.
+        Callbacks of Keras do so, and then log the rate with the optimizer's name.
         """
         return deque([self])  # Keras' saving walks into lists, and would not come to an end.
 
@@ -375,7 +375,7 @@ class GroupedAdamW(_AdamW):
         return [(index, positions) for (index, _), positions in found.items()]
 
     def _rate(self, index: int | None, rest: Any = None) -> Any:
-        """Present learning rate of a group, from that of the rest."""
+        """Current learning rate of a group, from that of the rest."""
         rest = self.learning_rate if rest is None else rest
         if index is None:
             return rest

@@ -33,7 +33,7 @@ def check_streaming(
 
     The model runs in inference mode. Causality: the inputs from some step on are
     replaced, for steps at the beginning, in the middle and at the end, and all
-    outputs before must stay. Steps and chunks: `models.streaming(model)` must
+    earlier outputs must stay the same. Steps and chunks: `models.streaming(model)` must
     give the model's outputs.
 
     Args:
@@ -41,7 +41,7 @@ def check_streaming(
         x: sequences to check with, at least two steps long and without padding,
             as the model takes them. None draws normal numbers, and tokens for
             integer inputs.
-        length: of what is drawn, where the model does not fix it.
+        length: length of the drawn sequences, where the model does not fix it.
         tolerance: largest difference allowed, relative to the largest output.
 
     Returns:
@@ -86,7 +86,7 @@ def check_streaming(
     for name, value in (("step", report.steps), ("advance", report.chunks)):
         if not value <= tolerance:
             raise AssertionError(
-                f"{model.name!r} gives other numbers by `{name}` than for a whole sequence, by "
+                f"{model.name!r} gives different numbers by `{name}` than for a whole sequence, by "
                 f"{value:.1e} of the largest output. Expected: at most {tolerance:.1e}"
             )
     return report
@@ -120,7 +120,7 @@ def _drawn(model: Any, length: int) -> list[np.ndarray]:
 
 
 def _difference(a: np.ndarray, b: np.ndarray, scale: float) -> float:
-    """The largest difference in units of `scale`; infinite where one is NaN alone."""
+    """The largest difference in units of `scale`; infinite where only one is NaN."""
     a, b = a.astype("float64"), b.astype("float64")
     gap = np.where(np.isnan(a) & np.isnan(b), 0.0, np.abs(a - b))
     return float(np.max(np.nan_to_num(gap, nan=np.inf), initial=0.0)) / scale
@@ -132,7 +132,7 @@ def _scale(y: np.ndarray) -> float:
 
 
 def _in_time(model: Any, inputs: list[np.ndarray]) -> list[bool]:
-    """Which inputs have a time axis: for a model that is code, those as long as the first."""
+    """Which inputs have a time axis: for a subclassed model, those as long as the first."""
     if is_functional(model):
         kinds = input_kinds(model)
         if len(kinds) != len(inputs) or any(x.ndim < 2 for x in inputs if len(kinds) == 1):
@@ -188,7 +188,7 @@ def _streamed(
     chunks = [_numpy(machine.advance(part(half))) for half in halves]
     by_steps = by_chunks = 0.0
     for k, y in enumerate(expected):
-        # A step of a sequence has one axis less than the sequence.
+        # A step of a sequence has one axis fewer than the sequence.
         sequence = steps[0][k].ndim < y.ndim
         stepped = np.stack([s[k] for s in steps], axis=1) if sequence else steps[-1][k]
         chunked = np.concatenate([c[k] for c in chunks], axis=1) if sequence else chunks[-1][k]

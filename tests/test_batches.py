@@ -209,7 +209,7 @@ def test_what_follows_a_sequence_is_zero():
         ({"x": [[1], ["a", "b"], [3]], "lengths": None}, r"<U1 x\[1\] of shape \(2,\)"),
         ({"x": [[1], [[2, 3]], [3]], "lengths": None}, r"x\[1\] of shape \(1, 2\)"),
         ({"x": [np.zeros((2, 3)), np.zeros((1, 2)), [3]], "lengths": None}, r"shape \(1, 2\)"),
-        ({"x": [[1], [[2], [3, 4]], [3]], "lengths": None}, "a sequence that is no array"),
+        ({"x": [[1], [[2], [3, 4]], [3]], "lengths": None}, "a sequence that is not an array"),
         ({"x": [[1], [2, None], [3]], "lengths": None}, r"object x\[1\]"),
     ],
 )

@@ -159,7 +159,7 @@ PIXELS = np.arange(2 * 3072).astype("uint8").reshape(2, 3072)
         (b"", "found 0 bytes"),
         (dumped(np.zeros((2, 5), "uint8"), [0, 1]), r"\(2, 5\)"),
         (pickle.dumps({b"labels": [0, 1]}, 2), "KeyError"),
-        (dumped(Harmful(), [0]), "print is no part of an array"),
+        (dumped(Harmful(), [0]), "print is not part of an array"),
         (dumped(Pointers(), [0]), "the pixels are not bytes"),
         (dumped(PIXELS.astype("int16"), [0, 1]), "the pixels are not bytes"),
         (dumped(PIXELS.copy("F"), [0, 1]), "the pixels are not bytes"),

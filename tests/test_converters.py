@@ -135,7 +135,7 @@ def test_weights_that_are_not_plain_are_refused():
         converters.export_official,
         lambda block: converters.load_official(block, parameters),
     ):
-        with pytest.raises(ValueError, match="quantised layers and layers with LoRA"):
+        with pytest.raises(ValueError, match="quantized layers and layers with LoRA"):
             convert(block)
 
 

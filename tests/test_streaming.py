@@ -205,7 +205,7 @@ REFUSED = {
         lambda x: L.Bidirectional(S5(8))(x),
         r"\(Bidirectional\) cannot stream: .*not known",
     ),
-    "softmax": (lambda x: DSS(8)(x), r"\(DSS\).*normalised over a length"),
+    "softmax": (lambda x: DSS(8)(x), r"\(DSS\).*normalized over a length"),
     "mask": (lambda x: S5(8)(x, mask=ops.any(x > 0, -1)), r"`mask`"),
     "initial state": (
         lambda x: S5(8)(x, initial_state=x[:, -1, :1] * np.ones(8)),
@@ -333,10 +333,10 @@ def test_check_streaming_finds_what_is_wrong():
     with pytest.raises(AssertionError, match=r"not causal.*Expected: at most"):
         check_streaming(backwards)
     models.register_step(Delayed, **delayed(step=lambda layer, x, state: (x, state)))
-    with pytest.raises(AssertionError, match=r"other numbers by `step`"):
+    with pytest.raises(AssertionError, match=r"different numbers by `step`"):
         check_streaming(functional(lambda x: Delayed()(x)))
     models.register_step(Delayed, **delayed(advance=lambda layer, x, state: (x, state)))
-    with pytest.raises(AssertionError, match=r"other numbers by `advance`"):
+    with pytest.raises(AssertionError, match=r"different numbers by `advance`"):
         check_streaming(functional(lambda x: Delayed()(x)))
     model = Subclassed()
     x = np.ones((1, 5, FEATURES), "float32")

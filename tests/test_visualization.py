@@ -134,7 +134,7 @@ def test_a_softmax_kernel_is_drawn_over_its_length():
     figure = visualization.plot_kernels(layer, 30)
     assert [len(axes.lines[0].get_xdata()) for axes in figure.axes] == [30] * 4
     visualization.plot_frequency_response(layer, length=30)
-    with pytest.raises(ValueError, match="normalised over a length"):
+    with pytest.raises(ValueError, match="normalized over a length"):
         visualization.plot_memory(layer)
 
 

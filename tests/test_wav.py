@@ -59,7 +59,7 @@ def test_the_parts_of_a_wav_file(tmp_path, content):
         (riff(layout(bits=8), DATA), "8-bit"),
         (riff(layout(channels=0), DATA), "0 channels"),
         (riff(layout(rate=0), DATA), "at 0 Hz"),
-        (riff(layout(channels=3), DATA), "no whole number of frames"),
+        (riff(layout(channels=3), DATA), "not a whole number of frames"),
         (riff(chunk(b"fmt ", b"short"), DATA), "its format has 5 bytes"),
         (riff(chunk(b"LIST", b"", 2**31), layout(), DATA), "a part of 2147483648 bytes"),
         (riff(layout(), chunk(b"data", SAMPLES.tobytes(), 2**31)), "expected 1073741824 frames"),

@@ -2,7 +2,7 @@
 # # Deploy
 #
 # A model that was trained under any backend becomes one file that another runtime runs, one step
-# after the other, with a state of constant size: on a phone, on a microcontroller's host, in a
+# at a time, with a state of constant size: on a phone, on a microcontroller's host, in a
 # browser, in a service without Keras. This guide writes such a file, runs it without Keras, and
 # keeps its state.
 #
@@ -25,8 +25,8 @@ model = keras_ssm.models.classifier(2, (None, 3), layer="s5", depth=2, width=8, 
 # %% [markdown]
 # ## Write a file
 #
-# `export.step` writes one step, or `chunk` steps a call, with an input and an output for every
-# state. Whatever the backend: where it cannot write the format, a process of another one that is
+# `export.step` writes one step, or `chunk` steps per call, with an input and an output for every
+# state. Any backend will do: where it cannot write the format, a process under another one that is
 # installed does. The file is run in its own runtime and compared with the model before it is given
 # its name; `error` is the largest difference found, relative to the largest output.
 
@@ -36,8 +36,8 @@ print(f"{artefact.size} bytes, error {artefact.error:.1e}")
 assert artefact.error < 1e-4
 
 # %% [markdown]
-# `export.model` writes the model as it is, for whole sequences. The command does both with the run
-# of a training:
+# `export.model` writes the model as it is, for whole sequences. The command does both with a
+# training run:
 #
 # ```
 # keras-ssm export runs/mine --format onnx                         # whole sequences
@@ -61,7 +61,7 @@ np.testing.assert_allclose(outputs[-1], model.predict(x, verbose=0), atol=1e-4)
 # ## Keep the state
 #
 # The state is a dictionary of arrays, one row for each sequence, to save and to set: after a
-# restart, the stream goes on where it was.
+# restart, the stream continues where it was.
 
 # %%
 saved = stream.states
@@ -74,9 +74,9 @@ restarted.states = saved
 np.testing.assert_array_equal(restarted.step(x[:, 0]), expected)
 
 # %% [markdown]
-# ## What the file says of itself
+# ## What the file says about itself
 #
-# Names, shapes and initial values of the states, steps in a call, the sampling rate, whether the
+# Names, shapes and initial values of the states, steps per call, the sampling rate, whether the
 # output is pooled, and versions travel with the file.
 
 # %%

@@ -1,16 +1,16 @@
 # %% [markdown]
 # # More than one device
 #
-# Where one device is too small, a training takes the engine of its framework: a copy of the model
+# Where one device is too small, training uses the engine of its framework: a copy of the model
 # on every device, each with a part of every batch. The numbers stay those of one device. JAX can
-# cut weights and long sequences over devices as well.
+# split weights and long sequences across devices as well.
 #
 # | what | JAX | TensorFlow | PyTorch |
 # |---|---|---|---|
-# | a part of every batch on each device of a process | all devices, `keras.distribution.DataParallel` | all devices, `MirroredStrategy` | one device a process |
+# | a part of every batch on each device of a process | all devices, `keras.distribution.DataParallel` | all devices, `MirroredStrategy` | one device per process |
 # | several processes or hosts | `keras.distribution.initialize` | `MultiWorkerMirroredStrategy` | `DistributedDataParallel` under `torchrun` |
-# | weights cut over devices | `layout_map` for `keras.distribution.ModelParallel` | - | - |
-# | long sequences cut over devices | `sequence_parallel` | - | - |
+# | weights split across devices | `layout_map` for `keras.distribution.ModelParallel` | - | - |
+# | long sequences split across devices | `sequence_parallel` | - | - |
 #
 # ## From the command
 #
@@ -33,14 +33,14 @@
 # The batch size is that of all devices together, and must be a multiple of their number. Batches,
 # their order, batch norm and metrics are those of one device; a batch that does not divide is
 # filled up with rows of weight 0. Process 0 writes the run folder and tests the model; for
-# `--resume`, all processes must see the folder, and their number may be another one. If a process
+# `--resume`, all processes must see the folder, and their number may differ. If a process
 # ends, the others stop with one line, and `--resume` goes on from the last epoch.
 #
 # ## From Python
 #
-# `data_parallel` does what `--data-parallel` does, with the devices that there are. On PyTorch
-# `torchrun` starts the processes and sets the variables below; what is not set makes one process of
-# it.
+# `data_parallel` does what `--data-parallel` does, on the devices that there are. On PyTorch
+# `torchrun` starts the processes and sets the variables below; the values here are for a single
+# process without it.
 
 # %%
 import os
@@ -100,11 +100,11 @@ first = [next(iter(part))[0] for part in parts]
 np.testing.assert_array_equal(np.concatenate(first), x[:8])
 
 # %% [markdown]
-# ## Weights cut over devices
+# ## Weights split across devices
 #
 # For a model that is too large for one device, `layout_map` says how the weights of our layers are
-# cut over an axis of the devices, in the terms of `keras.distribution.ModelParallel`. It is a
-# start: add layouts for layers of your own.
+# split along an axis of the devices, in the terms of `keras.distribution.ModelParallel`. It is a
+# starting point: add layouts for layers of your own.
 
 # %%
 if keras.backend.backend() == "jax":
@@ -117,10 +117,10 @@ if keras.backend.backend() == "jax":
     np.testing.assert_allclose(history.history["loss"], expected, rtol=1e-5)
 
 # %% [markdown]
-# ## Sequences cut over devices
+# ## Sequences split across devices
 #
-# Under `sequence_parallel`, every device has a piece of each sequence, and only states travel: a
-# length that no device could hold is trained as it is.
+# Under `sequence_parallel`, every device has a piece of each sequence, and only states travel:
+# sequences that no device could hold are trained on as they are.
 
 # %%
 if keras.backend.backend() == "jax":
@@ -147,8 +147,8 @@ if keras.backend.backend() == "jax":
 #
 # TensorFlow was run by the tests alone: two processes, one of which is killed, resumed on one.
 #
-# `python benchmarks/sequence.py --costs` at B,L,H,N = 2,4096,16,16: of one of four devices that
-# share a sequence, beside one that does all.
+# `python benchmarks/sequence.py --costs` at B,L,H,N = 2,4096,16,16: the costs of one of four
+# devices that share a sequence, relative to one that does everything.
 #
 # | layer | run | operations | memory |
 # |---|---|---|---|
@@ -161,13 +161,13 @@ if keras.backend.backend() == "jax":
 # Only states travel, (devices, batch, state_width + 2) for each direction, and the gradients of the
 # weights.
 #
-# ## What is not there
+# ## Limits
 #
-# - GPUs and several hosts were not at hand: processes of one machine were run.
+# - GPUs and several hosts were not available: the runs were processes on one machine.
 # - Dropout is drawn by each process on PyTorch, and is the same in every copy on TensorFlow; only
-#   on JAX a run with dropout has the numbers of one device.
-# - Sequences cut over devices: S4 with `time_steps` or `resets`, and resets of a softmax kernel,
-#   are refused, as is a length that is not a multiple of the devices.
+#   on JAX does a run with dropout have the numbers of one device.
+# - Sequences split across devices: S4 with `time_steps` or `resets`, and resets of a softmax
+#   kernel, are refused, as is a length that is not a multiple of the number of devices.
 #
 # ## What to read next
 #

@@ -71,13 +71,13 @@ assert losses[-1] < losses[0]
 
 # %% [markdown]
 # A weight of a layer of your own joins a group by its attribute `ssm_group`; a group of a new name
-# gets its rate by `group_learning_rates={"name": rate}`.
+# gets its rate from `group_learning_rates={"name": rate}`.
 #
 # ## Freezing
 #
 # `trainable = False` freezes what it freezes in Keras: a model, a block, a layer. To give a trained
-# model a new head, freeze what is below it. A rate that is asked for and that no weight trains with
-# is an error, so leave out the rates of the groups that are frozen.
+# model a new head, freeze what is below it. A rate that no weight trains with is an error, so leave
+# out the rates of the groups that are frozen.
 
 # %%
 for layer in model.layers:
@@ -103,9 +103,9 @@ assert "log_step" not in [weight.name for weight in model.trainable_weights]
 # %% [markdown]
 # ## A loop of your own
 #
-# The layers are Keras layers, so that the loop is the one of the backend. Nothing in it knows of
-# state space layers; the optimizer finds its groups by the weights. Each cell defines `train_step`
-# for one backend.
+# The layers are Keras layers, so the loop is the usual one of the backend. Nothing in it knows of
+# state space layers; the optimizer finds its groups from the weights. Each cell defines
+# `train_step` for one backend.
 
 # %%
 model = make_model()
@@ -193,7 +193,7 @@ if keras.backend.backend() == "jax":
             variable.assign(value)
 
 # %% [markdown]
-# It is the training of `fit`: the same batches in the same order give the same weights.
+# This is what `fit` does: the same batches in the same order give the same weights.
 
 # %%
 fitted = make_model()

@@ -31,11 +31,11 @@ series = (series + 0.1 * rng.standard_normal(HOURS)).astype("float32")
 # %% [markdown]
 # ## Targets: the change from now
 #
-# From every hour, the value 1, 6 and 24 hours ahead, as the difference to the value now. A head
+# From every hour, the value 1, 6 and 24 hours ahead, as the difference from the value now. A head
 # that begins at zero then begins with the forecast that everything stays as it is.
 #
-# The past trains, the last 40 days test; what scales the data is taken from the past alone, and no
-# target of the past lies in the days to test.
+# The past is for training, the last 40 days are for testing; what scales the data is taken from the
+# past alone, and no target of the past lies in the test days.
 
 # %%
 HORIZONS = (1, 6, 24)
@@ -48,7 +48,7 @@ inputs_all = ((series - mean) / std)[:, None]
 scale = changes[:past].std(axis=0)
 
 # %% [markdown]
-# Training sequences of ten days with the target at every hour of them. The first hours of a
+# Training sequences of ten days, with the targets at every hour. The first hours of a
 # sequence forecast from little, as the stream will in its first hours.
 
 # %%
@@ -60,8 +60,8 @@ y = np.stack([changes[s : s + LENGTH] / scale for s in starts])
 # %% [markdown]
 # ## The model
 #
-# Steps of 0.01 to 1 at the start are memories of an hour to some days. No `bidirectional`: it would
-# look ahead.
+# Steps of 0.01 to 1 at the start are memories of an hour to some days. The layers are not
+# `bidirectional`: that would look ahead.
 
 # %%
 inputs = keras.Input((None, 1))
@@ -77,8 +77,8 @@ model.fit(x, y, batch_size=16, epochs=5, verbose=2)
 # ## Rolling forecasts
 #
 # The stream reads the past in one chunk, then hour after hour of what is held out, and forecasts
-# from each. Beside it stand two forecasts that every model should beat: the value now, and the
-# value at that time of day before (seasonal naive).
+# from each. It is compared with two forecasts that every model should beat: the value now, and the
+# value a day earlier at the hour that is forecast (seasonal naive).
 
 # %%
 machine = keras_ssm.models.streaming(model)

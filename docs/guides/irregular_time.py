@@ -42,7 +42,7 @@ np.testing.assert_allclose(
 # `classifier(..., time_steps=True)` has a second input that reaches every block. In a model of your
 # own, hand the tensor to each layer or block: `block(x, time_steps=t)`. The model of this example
 # tells slow from fast oscillations that are sampled at random. Both have about as many samples in a
-# period, so that the samples alone say nothing, and the times say all.
+# period, so the samples alone say nothing, and the times say everything.
 
 
 # %%
@@ -74,14 +74,14 @@ assert accuracy > 0.8  # by chance it is 0.5
 
 # %% [markdown]
 # The duration belongs to the step that begins: a sample holds from its time to that of the next
-# one. If in your data it is the time since the sample before, shift it by one, or let the model see
-# the past alone: what matters is that training and use do the same. Durations are positive; a
+# one. If in your data it is the time since the previous sample, shift it by one, or let the model
+# see the past alone: what matters is that training and use do the same. Durations are positive; a
 # sample that is missing in a regular grid is a [mask](variable_lengths.py) if time stands still,
 # and a longer duration if it does not.
 #
 # ## Another sampling rate
 #
-# `rate` multiplies all durations alike. Sound at half the sampling rate has half as many samples,
+# `rate` multiplies all durations. Sound at half the sampling rate has half as many samples,
 # each for twice as long: `rate=2`. `with_rate` copies a model so that all its state space layers
 # have the new rate; its weights are those of the original.
 
@@ -100,7 +100,7 @@ assert with_rate < 0.1 * without
 # %% [markdown]
 # What is left is what the samples do not say: the layer holds each one until the next, and
 # frequencies above half of the new sampling rate are lost as with any resampling. A layer that
-# counts samples and not time, such as a convolution, does not know of the rate.
+# counts samples and not time, such as a convolution, knows nothing of the rate.
 #
 # For one call alone, layers and blocks take `rate`, and so do `step` and `advance` of a
 # [stream](streaming.py), with `time_steps` beside it:
@@ -118,4 +118,4 @@ np.testing.assert_allclose(
 #
 # - [Forecasting](forecasting.py)
 # - [Streaming](streaming.py)
-# - [Reading the pictures](pictures.py): which time scales a layer has learnt
+# - [Reading the pictures](pictures.py): which time scales a layer has learned

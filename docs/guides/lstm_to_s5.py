@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From LSTM to S5 in five lines
 #
-# A state space layer stands where a recurrent layer stands: it reads a sequence step by step, keeps
-# a state of constant size, and gives an output at every step. Its recurrence is linear, so that
-# training does not have to go through the sequence one step after the other. This guide takes a
+# A state space layer takes the place of a recurrent layer: it reads a sequence step by step, keeps
+# a state of constant size, and gives an output at every step. Its recurrence is linear, so
+# training does not have to go through the sequence one step at a time. This guide takes a
 # classifier made of `keras.layers.LSTM` and changes what has to change.
 #
 # The data are handwritten digits that come with scikit-learn, read pixel by pixel: 64 steps of one
@@ -81,9 +81,9 @@ np.testing.assert_allclose(
 )
 
 # %% [markdown]
-# ## What you know of LSTM
+# ## What you know from LSTM
 #
-# The words of Keras' recurrent layers mean here what they mean there: `return_sequences` (on by
+# The arguments of Keras' recurrent layers mean here what they mean there: `return_sequences` (on by
 # default, since these layers are stacked), `return_state`, `go_backwards`, `stateful`, `mask`,
 # `initial_state`, `keras.layers.Bidirectional`. A state is one tensor. The two halves of a
 # sequence, with the state handed over, give what the whole gives:
@@ -99,10 +99,9 @@ np.testing.assert_allclose(halves, keras.ops.convert_to_numpy(whole), atol=1e-4)
 assert tuple(final.shape) == (2, 32)
 
 # %% [markdown]
-# What has no counterpart are the gates that look at the input to decide what to forget. The
-# eigenvalues of S5 are the same for every input, and what is nonlinear stands between the layers,
-# in the block. Where a task is all about resetting by content and sequences are short, keep the
-# LSTM.
+# The gates that look at the input to decide what to forget have no counterpart. The eigenvalues of
+# S5 are the same for every input, and what is nonlinear sits between the layers, in the block.
+# Where a task is all about resetting by content and sequences are short, keep the LSTM.
 #
 # For classification, `S5(..., bidirectional=True)` reads the sequence from both ends. Leave it out
 # where the model is to stream or to forecast.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Write your own layer
 #
-# A state space layer is a *parametrisation*: it owns weights and says how they become a discretised
+# A state space layer is a *parametrization*: it owns weights and says how they become a discretized
 # *system*. Running the system is the package's work: whole sequences and single steps, chunks with
 # the state carried over, masks, packed documents, irregular time, both directions, streaming,
 # saving, mixed precision.
@@ -76,16 +76,16 @@ class Averages(SSM):
 
 # %% [markdown]
 # - `system_class` is the kind of system that `system` gives; the [reference](../reference/ops.md)
-#   has those there are: one state for all channels (`SharedState`), one for each (`Channelwise`),
-#   one normalised over a length (`Softmax`), one whose matrix is diagonal plus low rank
+#   lists them: one state for all channels (`SharedState`), one for each (`Channelwise`),
+#   one normalized over a length (`Softmax`), one whose matrix is diagonal plus low rank
 #   (`LowRank`).
-# - `modes` says how many complex modes are stored, of a channel where each has a state of its own.
-#   From it follows the size of the state.
+# - `modes` says how many complex modes are stored, per channel where each has a state of its own.
+#   The size of the state follows from it.
 # - `build` calls that of the base first, which sets `self.width`. Every weight names the group of
-#   [`optimizers.adamw`](../reference/optimizers.md) that trains it; a name of your own wants a rate
+#   [`optimizers.adamw`](../reference/optimizers.md) that trains it; a name of your own needs a rate
 #   of its own.
-# - `system` takes `rate` and `time_steps` and needs no case for any of them: `durations` gives what
-#   the step sizes are multiplied by, in the right shape. Complex numbers are pairs of real tensors.
+# - `system` takes `rate` and `time_steps` and needs no case for either: `durations` gives what the
+#   step sizes are multiplied by, in the right shape. Complex numbers are pairs of real tensors.
 # - `weight_names` adds `C_initializer`, `C_regularizer` and `C_constraint` to the arguments.
 #
 # What a leaf does not have, the base refuses: arguments nobody named, and `bidirectional=True`
@@ -107,7 +107,7 @@ durations = np.random.default_rng(1).uniform(0.5, 2.0, (2, 50)).astype("float32"
 y, state = layer(x, time_steps=durations, mask=durations < 1.8)
 
 # %% [markdown]
-# It stands in blocks and models like the others, by its class or by the name under which it is
+# It works in blocks and models like the others, by its class or by the name under which it is
 # registered:
 
 # %%

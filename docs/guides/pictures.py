@@ -1,10 +1,10 @@
 # %% [markdown]
 # # Reading the pictures
 #
-# What a state space layer remembers, passes and forgets stands in its weights. This guide draws it,
+# What a state space layer remembers, passes and forgets is in its weights. This guide draws it,
 # before and after training, and says what to look for.
 #
-# A run of the command is drawn by the command, and so is a `.keras` file:
+# The command draws its own runs, and any `.keras` file:
 #
 # ```
 # keras-ssm plot runs/demo                         # pictures of a run, into runs/demo/plots
@@ -12,8 +12,8 @@
 # keras-ssm summary runs/demo                      # its layers as a table
 # ```
 #
-# `make demo` trains that run. Beside every trained layer of a run stands the same layer before
-# training, made anew from the run's seed.
+# `make demo` trains that run. Next to every trained layer of a run, the pictures show the same
+# layer before training, made anew from the run's seed.
 
 # %%
 import os
@@ -67,13 +67,13 @@ steps = analysis.memory_length(layer)  # steps that hold 99 % of each feature's 
 print(f"from {min(steps):.0f} to {max(steps):.0f} steps of memory")
 
 # %% [markdown]
-# Every `plot_*` function takes a layer, a block, a model, or a dictionary of them to stand side by
-# side, and draws in the colours of your matplotlib style, so that `with
+# Every `plot_*` function takes a layer, a block, a model, or a dictionary of them to show side by
+# side, and draws in the colors of your matplotlib style, so that `with
 # matplotlib.style.context("dark_background"):` gives a dark picture.
 #
-# All pictures are drawn from the layer's own weights in float64 and take no data, but for the last
-# one. Of a pair of conjugate eigenvalues, the layers store one, and one is drawn. A picture opens
-# larger on a click.
+# All pictures but the last are drawn from the layer's own weights in float64 and take no data. Of a
+# pair of conjugate eigenvalues, the layers store one, and one is drawn. Click a picture to enlarge
+# it.
 #
 # ## Eigenvalues: `plot_eigenvalues`
 #
@@ -92,7 +92,7 @@ print(f"from {min(steps):.0f} to {max(steps):.0f} steps of memory")
 # [![Discrete eigenvalues before and after training](../plots/unit-disc.png)](../plots/unit-disc.png)
 #
 # What a mode is multiplied by in every step, step size included. On the circle a mode never
-# forgets, near the centre it forgets at once; the colour says in what time. The angle is the phase
+# forgets, near the center it forgets at once; the color says how fast. The angle is the phase
 # of one step: half a turn (the left edge) is Nyquist. If all dots sit at 1, the steps are small for
 # the sequence, and all modes are slow.
 #
@@ -110,7 +110,7 @@ print(f"from {min(steps):.0f} to {max(steps):.0f} steps of memory")
 # [![Kernels before and after training](../plots/kernels.png)](../plots/kernels.png)
 #
 # The weight of an input that lies `lag` steps back, for four features, from the shortest memory at
-# the top to the longest (for S5, from the input that an output reads most of). A bidirectional
+# the top to the longest (for S5, from the input that an output depends on most). A bidirectional
 # layer, as here, also has negative lags, the steps ahead.
 #
 # [![Map of the kernels before and after training](../plots/kernel-map.png)](../plots/kernel-map.png)
@@ -122,7 +122,7 @@ print(f"from {min(steps):.0f} to {max(steps):.0f} steps of memory")
 #
 # [![Frequency responses before and after training](../plots/frequency-response.png)](../plots/frequency-response.png)
 #
-# What the layer passes and what it holds back, skip included, for the features with the shortest
+# What the layer passes and what it attenuates, skip included, for the features with the shortest
 # and the longest memory: 0 dB is unchanged, -20 dB a tenth. Peaks are lightly damped modes. Softmax
 # kernels and unstable modes have no response to an endless wave; they are drawn for the kernel's
 # first taps, which adds ripples.
@@ -141,8 +141,9 @@ print(f"from {min(steps):.0f} to {max(steps):.0f} steps of memory")
 # [![State of every mode while the layer reads a wave and a single step](../plots/states.png)](../plots/states.png)
 #
 # |x| of every mode while the layer reads one input, drawn above it, the slowest mode at the top. How far
-# a bright band reaches to the right of an event is how long that mode keeps it. Of a model,
-# `plot_states(model, inputs)` takes one input of the model, and shows what each layer reads of it.
+# a bright band reaches to the right of an event is how long that mode keeps it. For a model,
+# `plot_states(model, inputs)` takes one input of the model, and shows each layer while the model
+# reads it.
 #
 # ## While training
 #
@@ -160,14 +161,14 @@ print([name for name in history.history if "lambda" in name])
 # sequences: use `clip_eigenvalues=True` (S5), or an exp kernel (DSS); S4D cannot leave the unit
 # disc unless `parametrization={"real": "none"}`.
 #
-# ## In control theory's form
+# ## In the form of control theory
 
 # %%
 A, B, C, D, dt = analysis.to_statespace(layer, channel=0)
 system = scipy.signal.dlti(A, B, C, D, dt=dt)  # or control.ss(A, B, C, D, dt)
 
 # %% [markdown]
-# `channel` is an output feature, or a pair (output, input) of S5, where h alone means (h, h); None
+# `channel` is an output feature, or a pair (output, input) for S5, where h alone means (h, h); None
 # gives the whole layer with all features in and out. The matrices are real and the state is the one
 # before the input, as those packages have it. A bidirectional layer is two systems, the second one
 # with `backward=True`.

@@ -4,7 +4,7 @@
 # A model that was trained on whole sequences runs one step at a time, with the same weights and the
 # same numbers. What it keeps between two steps is a state of constant size, however long the stream
 # is. This guide makes a detector, takes it apart into steps and chunks, keeps and restores its
-# state, serves several clients, and teaches it a layer of its own.
+# state, serves several clients, and teaches it a layer of your own.
 
 # %%
 import os
@@ -39,7 +39,7 @@ whole = model.predict(u, verbose=0)
 # %% [markdown]
 # ## Steps and chunks
 #
-# `streaming` makes a machine of it. `reset(batch_size)` begins as many sequences side by side;
+# `streaming` makes a machine of it. `reset(batch_size)` begins that many sequences side by side;
 # `step` takes one step of each, `advance` a chunk of any length, computed in parallel, such as what
 # has piled up, or the prompt before the first step.
 
@@ -107,7 +107,7 @@ assert "backwards" in refusal
 # ## A layer of your own
 #
 # `streaming` does not guess what an unknown layer does with time. `register_step` says it: what one
-# step gives and what it hands to the next one. This layer subtracts the step before.
+# step gives and what it hands to the next one. This layer subtracts the previous step.
 
 
 # %%
@@ -131,7 +131,7 @@ keras_ssm.models.register_step(
 # %% [markdown]
 # A layer that treats every step by itself needs no more than `register_step(MyLayer)`.
 #
-# Whether all of it is right, `check_streaming` finds out: that no output depends on a later input,
+# `check_streaming` finds out whether all of it is right: that no output depends on a later input,
 # and that steps and chunks give the numbers of the whole sequence. Put it into the tests of your
 # model.
 

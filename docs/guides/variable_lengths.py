@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Variable lengths, masks and packed documents
 #
-# Sequences are seldom of one length. There are three ways to give a model many at once: pad them
-# and say by a mask what is padding; sort them into buckets so that little is padded; or pack
+# Sequences rarely have the same length. There are three ways to give a model many at once: pad them
+# and mark the padding with a mask; sort them into buckets so that little is padded; or pack
 # several documents into one row. Every way gives the numbers that each sequence gives alone, and
 # this guide checks it.
 
@@ -23,9 +23,9 @@ rng = np.random.default_rng(0)
 # ## A list of sequences
 #
 # Forty walks of 5 to 40 steps; the class is whether a walk drifts up or down. `SequenceBatches`
-# takes such a list as it is. With `buckets` every batch comes from one bucket and is as long as it
-# says, so that JAX and TensorFlow compile once per bucket, and short sequences are not padded to
-# the longest.
+# takes such a list as it is. With `buckets` every batch comes from one bucket and has its length,
+# so that JAX and TensorFlow compile once per bucket, and short sequences are not padded to the
+# longest.
 
 # %%
 lengths = rng.integers(5, 41, size=40)
@@ -97,7 +97,7 @@ np.testing.assert_allclose(y[:, present[0]], cut_out, atol=1e-5)
 #
 # ## Packed documents
 #
-# Language models pack documents one behind the other into rows of a fixed length, so that nothing
+# Language models pack documents one after another into rows of a fixed length, so that nothing
 # is padding. `resets` says where a document begins: the state starts anew there, in both
 # directions, and no document sees another. Here three documents share a row.
 

@@ -1,4 +1,4 @@
-"""Put a trained model beside the page, and serve it.
+"""Put a trained model next to the page, and serve it.
 
 The page is static, and needs nothing from outside once its folder is complete: the model and its
 description from a run of `keras-ssm train digits`, and onnxruntime-web from npm. `make browser`
@@ -24,7 +24,7 @@ PACKAGE = FOLDER / "node_modules" / "onnxruntime-web" / "package.json"
 def prepare(run: str, folder: pathlib.Path = FOLDER) -> keras_ssm.export.Artefact:
     """Export the model of a run as one step into the folder of the page, as `model.onnx`."""
     artefact = exporting.export(run, "onnx", folder / "model.onnx", step=True)
-    # A browser has no way to read what a file says of itself.
+    # A browser has no way to read what a file says about itself.
     metadata = keras_ssm.export.load(artefact.path).metadata
     (folder / "model.json").write_text(json.dumps(metadata, indent=1), "utf-8")
     return artefact
@@ -54,7 +54,7 @@ def main(run: str, serve: bool, port: int) -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="run folder, or .keras file, of a model of one direction")
+    parser.add_argument("run", help="run folder, or .keras file, of a unidirectional model")
     parser.add_argument("--serve", action="store_true")
     parser.add_argument("--port", type=int, default=8000)
     main(**vars(parser.parse_args()))

@@ -1,7 +1,7 @@
 """What a layer is, in numbers: modes, impulse and frequency responses, memory, state space form.
 
 Everything takes a built state space layer, or a block or cell around one, under
-any backend, and computes in float64 NumPy from its discretised weights;
+any backend, and computes in float64 NumPy from its discretized weights;
 `summary` and `ssm_layers` take a model.
 """
 

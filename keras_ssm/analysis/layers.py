@@ -1,4 +1,4 @@
-"""The layer in what a caller gives, its system in float64, and its channels."""
+"""The layer inside what a caller gives, its system in float64, and its channels."""
 
 from typing import Any
 
@@ -28,12 +28,12 @@ def unwrap(layer: Any) -> SSM:
 
 
 def modal_system(layer: Any, length: int | None = None) -> Any:
-    """The discretised system of a layer in float64, see `keras_ssm.ops.systems.Modal`.
+    """The discretized system of a layer in float64, see `keras_ssm.ops.systems.Modal`.
 
     Args:
         layer: a built layer, block or cell.
         length: what a softmax kernel without a `length` of its own is
-            normalised over. Other kernels do not depend on it.
+            normalized over. Other kernels do not depend on it.
 
     Raises:
         ValueError: for a softmax kernel without a length, or with a shorter one.

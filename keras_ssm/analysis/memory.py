@@ -11,7 +11,7 @@ _LONGEST = 2.0**53
 
 
 def energy_within(layer: Any, lengths: Any, length: int | None = None) -> np.ndarray:
-    """Share of the kernel's energy that lies in its first steps.
+    """Share of the kernel's energy within its first steps, for every output feature.
 
         E(L) = sum_(l < L) K[l]^2 / sum_l K[l]^2
 
@@ -19,7 +19,7 @@ def energy_within(layer: Any, lengths: Any, length: int | None = None) -> np.nda
     and both directions of a bidirectional layer. The skip D is not part of it.
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         lengths: numbers of steps L, integers >= 0.
         length: for a softmax kernel without a `length` of its own.
 
@@ -49,10 +49,10 @@ def memory_length(
     sampling_rate: float | None = None,
     length: int | None = None,
 ) -> np.ndarray:
-    """The first steps of the kernel that hold `share` of its energy.
+    """Effective memory: the number of first steps of the kernel that hold `share` of its energy.
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         share: of the energy, between 0 and 1.
         sampling_rate: steps per second, for seconds; None for steps.
         length: for a softmax kernel without a `length` of its own.

@@ -14,22 +14,22 @@ from keras_ssm.analysis.layers import (
 
 
 def impulse_response(layer: Any, length: int, channel: Any = None) -> tuple[np.ndarray, np.ndarray]:
-    """The convolution kernel of a layer, without the skip D.
+    """Impulse response of a layer, its convolution kernel, without the skip D.
 
         K[l] = Re sum_n C[n] B[n] lam[n]^l
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         length: number of steps. A softmax kernel that has no `length` of its own
-            is normalised over them.
+            is normalized over them.
         channel: an output feature h or a pair (output, input); for S5, h means
             (h, h). None for all.
 
     Returns:
         `lags`, integers 0 .. length - 1, and for a bidirectional layer the
         negative ones of the steps ahead as well; and `K`, float64: (channels,
-        features, lags) for DSS and S4D, (features out, features in, lags) for
-        S5, (lags,) of one channel.
+        features, lags) for DSS, S4D and S4, (features out, features in, lags)
+        for S5 and LRU, (lags,) of one channel.
 
     Raises:
         ValueError: for a channel or length that the layer does not have.
@@ -52,12 +52,12 @@ def impulse_response(layer: Any, length: int, channel: Any = None) -> tuple[np.n
 
 
 def response_magnitude(layer: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """How strongly every output feature reads a step, over all inputs it has.
+    """Magnitude of the kernel of every output feature, over all inputs it reads.
 
         |K[l]| = (sum_i K[i, l]^2)^(1/2)
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         length: number of steps, as in `impulse_response`.
 
     Returns:
@@ -91,24 +91,26 @@ def frequency_response(
     sampling_rate: float | None = None,
     length: int | None = None,
 ) -> np.ndarray:
-    """What a layer does to a wave exp(i omega k) that never began: its factor H, skip included.
+    """Frequency response of a layer, skip included: its factor H for an endless wave.
 
         H(omega) = sum_l K[l] exp(-i omega l) + D
 
+    The wave is exp(i omega k), for all steps k.
+
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         frequencies: omega / 2 pi, in cycles per step (0 to 0.5), or in Hz with
             `sampling_rate`.
         channel: an output feature h or a pair (output, input); for S5, h means
             (h, h). None for all.
         sampling_rate: steps per second.
-        length: sum the first `length` taps of the kernel alone. Needed where
+        length: sum only the first `length` taps of the kernel. Needed where
             the whole sum does not exist: for a softmax kernel and for unstable
             modes.
 
     Returns:
-        complex128: (channels, features, frequencies) for DSS and S4D, (features
-        out, features in, frequencies) for S5, (frequencies,) of one channel.
+        complex128: (channels, features, frequencies) for DSS, S4D and S4, (features
+        out, features in, frequencies) for S5 and LRU, (frequencies,) of one channel.
 
     Raises:
         ValueError: for modes on or outside the unit circle without `length`, and

@@ -12,12 +12,12 @@ from keras_ssm.ops.systems.modal import as_float
 class Modes(NamedTuple):
     """The modes a layer stores: (features, modes) for DSS and S4D, (modes,) for S5.
 
-    Of a pair of conjugates one is stored, so that the other is not here either.
+    Of a pair of conjugates one is stored, so the other is not here either.
 
     Attributes:
         Lambda: continuous eigenvalues, in the layer's own unit of time, of which
             a step is dt.
-        lam: discrete eigenvalues, one step's factor.
+        lam: discrete eigenvalues, the factor of one step.
         time_scale: -1 / log|lam|, what a mode takes to fall to 1/e, in steps or
             seconds; negative for a mode that grows, infinite for one that stays.
         frequency: Im(log lam) / 2 pi, in cycles per step or Hz. Beyond half a
@@ -51,7 +51,7 @@ def modes(layer: Any, sampling_rate: float | None = None) -> Modes:
     eigenvalue, which is what the layer computes with.
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         sampling_rate: steps per second, for seconds and Hz; None for steps.
 
     Returns:
@@ -85,7 +85,7 @@ def step_sizes(layer: Any) -> np.ndarray:
     """All learned step sizes dt of a layer, its `rate` included.
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
 
     Returns:
         float64 array of any shape: (features, 1 or modes) for S4D, (modes,) for

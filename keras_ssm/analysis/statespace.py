@@ -43,10 +43,10 @@ def to_statespace(
     for every mode, so that an oscillating mode is two states; a real one is one.
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one.
+        layer: a built state space layer, or a block or cell around one.
         channel: an output feature h or a pair (output, input); for S5, h means
             (h, h), while the output h of DSS and S4D sees one input alone. None
-            gives the whole layer, all features in and all out.
+            gives the whole layer, all features in and out.
         sampling_rate: steps per second; None for dt = 1.
         length: for a softmax kernel without a `length` of its own. The system
             has its kernel over that length, and goes on beyond it.
@@ -59,7 +59,7 @@ def to_statespace(
         inputs), (outputs, states), (outputs, inputs).
 
     Raises:
-        ValueError: for a channel that the layer does not have, or `backward` of a
+        ValueError: for a channel that the layer does not have, or `backward` for a
             layer with one direction.
 
     Example:

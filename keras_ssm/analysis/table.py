@@ -56,7 +56,7 @@ def summary(model: Any) -> str:
 def _row(name: str, layer: SSM) -> tuple[str, ...]:
     found = modes(layer)
     unstable = f" ({np.sum(found.unstable)} unstable)" if np.any(found.unstable) else ""
-    # A softmax kernel is normalised over a length, and has a state only where it is its own.
+    # A softmax kernel is normalized over a length, and has a state only where it is its own.
     length, ends = known_length(layer), is_bounded(layer)
     streams = not layer.bidirectional and (getattr(layer, "length", None) or not ends)
     return (

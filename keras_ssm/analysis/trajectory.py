@@ -14,18 +14,18 @@ from keras_ssm.layers.base import SSM
 
 
 def states(layer: Any, inputs: Any, backward: bool = False) -> np.ndarray:
-    """The states x_k = lam x_(k-1) + B u_k after every step of one sequence, from zero.
+    """States x_k = lam x_(k-1) + B u_k of a layer after every step of one sequence, from zero.
 
     Args:
-        layer: a built DSS, S4D or S5 layer, or a block or cell around one. Of a
+        layer: a built state space layer, or a block or cell around one. Of a
             block, the inputs are those of its layer, behind the norm.
         inputs: (length, features).
         backward: the states of a scan from the end, as a bidirectional layer
             makes beside the forward ones.
 
     Returns:
-        complex128 (length, features, modes) for DSS and S4D, (length, modes) for
-        S5.
+        complex128 (length, features, modes) for DSS, S4D and S4, (length, modes) for
+        S5 and LRU.
 
     Raises:
         ValueError: for inputs of another shape.
@@ -51,7 +51,7 @@ def states(layer: Any, inputs: Any, backward: bool = False) -> np.ndarray:
 
 
 def layer_inputs(model: keras.Model, inputs: Any) -> dict[str, np.ndarray]:
-    """What every state space layer of a model reads while the model reads one input.
+    """Inputs of every state space layer of a model while the model reads one input.
 
     Args:
         model: a built model.

@@ -4,11 +4,11 @@
 gradient that keeps less or takes less time than the framework's own:
 `gradient(inputs, output, upstream, *kept)` gives the gradients of all inputs.
 `forward(*inputs)`, if there is one, computes the output and a tuple of tensors
-to keep for it. Second derivatives, forward mode, vectorised maps and compilers,
-with which a gradient of one's own may not go, get those of `plain`, of inputs
-that are tensors and an output that is one. Where `shared()` holds,
-TensorFlow traces it once for all layers of a shape; its functions must not hold tensors. Without
-`keeps_output`, the output may be gone when the gradient is computed.
+to keep for it. Second derivatives, forward mode, vectorized maps and compilers,
+which may not accept a custom gradient, get those of `plain`. Inputs are tensors,
+and the output is one. Where `shared()` holds, TensorFlow traces it once for all
+layers of a shape; its functions must not hold tensors. Without `keeps_output`, the
+output may be gone when the gradient is computed.
 
 `traced_once(function)` is a pure function of tuples of tensors, and of whatever
 else compares by value, that is traced once for every kind of arguments, however
@@ -21,8 +21,8 @@ import warnings
 
 import keras
 
-# Those with a module of their own; any other one has `keras_ssm.backend.keras`, and so has one of
-# these where this variable is set to "keras".
+# Backends with a module of their own. Any other one has `keras_ssm.backend.keras`, and so has each
+# of these where the environment variable below is set to "keras".
 _OWN = ("jax", "tensorflow", "torch", "numpy")
 _FORCED = "KERAS_SSM_BACKEND"
 
@@ -65,7 +65,7 @@ jit = _module.jit
 lagged_inner_product = _module.lagged_inner_product
 layer_norm = _module.layer_norm
 lifted = _module.lifted
-# Where sequences can be cut over devices: see `jax_pieces`.
+# Where sequences can be split across devices: see `jax_pieces`.
 pieces = getattr(_module, "pieces", lambda: None)
 precise_matmul = _module.precise_matmul
 project_in = _module.project_in

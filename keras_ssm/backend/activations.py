@@ -1,4 +1,4 @@
-"""What stands between the layers of a block, in `keras.ops`, with gradients that keep fewer arrays.
+"""Functions between the layers of a block, in `keras.ops`, with gradients that keep fewer arrays.
 
 A fresh array costs as much as the arithmetic on it, and what a gradient keeps of
 each block is most of the memory of a training step.
@@ -23,7 +23,7 @@ def gelu(x: Any, approximate: bool) -> Any:
 
 
 def gelu_gradient(approximate: bool, inputs: Any, _: Any, g: Any) -> tuple[Any]:
-    """Of the input alone, which is all that is kept."""
+    """Gradient of `gelu`, from the input alone, which is all that is kept."""
     (x,) = inputs
     square = x * x
     if not approximate:
@@ -41,14 +41,14 @@ def glu(x: Any) -> Any:
 
 
 def glu_gradient(inputs: Any, _: Any, g: Any) -> tuple[Any]:
-    """Of the input alone."""
+    """Gradient of `glu`, from the input alone."""
     value, gate = ops.split(inputs[0], 2, axis=-1)
     s = ops.sigmoid(gate)
     return (ops.concatenate([g * s, g * (value * (s * (1 - s)))], axis=-1),)
 
 
 def norm_inputs(layer: Any, x: Any) -> tuple[Any, Any, Any] | None:
-    """Input, gamma and beta of a layer normalisation as Keras has it by default, else None.
+    """Input, gamma and beta of a layer normalization as Keras has it by default, else None.
 
     In float32 at least, as in Keras.
     """
@@ -65,7 +65,7 @@ def norm_inputs(layer: Any, x: Any) -> tuple[Any, Any, Any] | None:
 def norm_forward(
     mean: Callable[[Any], Any], epsilon: float, x: Any, gamma: Any, beta: Any
 ) -> tuple[Any, tuple[Any, Any]]:
-    """The norm, and what its gradient needs beside x: mean and scale of every step."""
+    """The norm, and what its gradient needs besides x: mean and scale of every step."""
     center = mean(x)
     x = x - center
     scale = ops.rsqrt(mean(x * x) + epsilon)
@@ -75,7 +75,7 @@ def norm_forward(
 def norm_gradient(
     mean: Callable[[Any], Any], inputs: Any, _: Any, g: Any, center: Any, scale: Any
 ) -> tuple[Any, Any, Any]:
-    """Of x, gamma and beta."""
+    """Gradients with respect to x, gamma and beta."""
     x, gamma, _ = inputs
     x = (x - center) * scale
     steps = tuple(range(len(x.shape) - 1))

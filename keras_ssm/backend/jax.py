@@ -12,9 +12,9 @@ from keras_ssm.backend import activations, projections, trigonometry
 from keras_ssm.backend.jax_derivatives import custom_gradient
 from keras_ssm.backend.jax_pieces import pieces as pieces
 
-# So few that XLA's routine of the CPU, 16 ns a number (see `trigonometry`), costs nothing.
+# So few that XLA's routine on the CPU, 16 ns a number (see `trigonometry`), costs nothing.
 _FEW = 4096
-# Stands for a tensor among arguments that are not.
+# Stands for a tensor among arguments that are not tensors.
 _TENSOR = type("_Tensor", (), {})
 
 
@@ -51,7 +51,7 @@ def lagged_inner_product(
 ) -> tuple[jax.Array, jax.Array]:
     """sum g_k conj(x_(k-1)) over chunks (P, 2, Q, N), `later` and `earlier` being slices of Q.
 
-    As a product of the chunks as they lie, of which the band beside the
+    Computed as a product of the chunks as they lie, of which the band beside the
     diagonal is read: slices of g and x would be copies, a tenth of the time
     and of the memory traffic of a whole scan.
     """
@@ -110,7 +110,7 @@ def _columns(y: jax.Array, length: int) -> jax.Array:
 
 
 def layer_norm(layer: Any, x: jax.Array) -> jax.Array:
-    """A layer normalisation of Keras over the last axis."""
+    """Keras' layer normalization over the last axis."""
     inputs = activations.norm_inputs(layer, x)
     if inputs is None:
         return layer(x)
@@ -118,7 +118,7 @@ def layer_norm(layer: Any, x: jax.Array) -> jax.Array:
 
 
 def cos_sin(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Cosine and sine, of few numbers by JAX's own: they compile in a fraction of the time."""
+    """Cosine and sine; for few numbers JAX's own, which compile in a fraction of the time."""
     few = isinstance(x.size, int) and x.size <= _FEW  # a size may be a symbol
     if x.dtype != jnp.float32 or few:
         return jnp.cos(x), jnp.sin(x)
@@ -186,7 +186,7 @@ def traced_once(function: Any) -> Any:
 
 
 def lifted() -> Any:
-    """A context in which variables are made; of use to TensorFlow only."""
+    """A context in which variables are made; used only by TensorFlow."""
     return contextlib.nullcontext()
 
 
@@ -216,7 +216,7 @@ def _layer_norm(epsilon: float) -> Any:
 
 
 def _mean(x: jax.Array) -> jax.Array:
-    """Over the last axis; on CPUs as a product, for XLA sums short rows number by number there."""
+    """Mean over the last axis; a product on CPUs, where XLA sums short rows number by number."""
 
     def product(x: jax.Array) -> jax.Array:
         return precise_matmul(x, jnp.full((x.shape[-1], 1), 1 / x.shape[-1], x.dtype))

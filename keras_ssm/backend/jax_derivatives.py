@@ -1,8 +1,8 @@
-"""Gradients of our own in JAX that leave every other derivative to JAX.
+"""Custom gradients in JAX that leave every other derivative to JAX.
 
 `jax.custom_vjp` would refuse forward mode. Here the differential is one linear
-operation: its transpose, which is what reverse mode asks for, is the gradient of
-our own; its value (forward mode), its batches and its own derivatives are those
+operation: its transpose, which is what reverse mode asks for, is the custom
+gradient; its value (forward mode), its batches and its own derivatives are those
 of the plain function.
 """
 

@@ -1,4 +1,4 @@
-"""Sequences that are cut over devices: each runs its piece, in JAX.
+"""Sequences that are split across devices: each runs its piece, in JAX.
 
 `keras_ssm.distribution.sequence_parallel` says how; `keras_ssm.ops.pieces` is what runs.
 """
@@ -15,9 +15,9 @@ class Pieces(NamedTuple):
     """How the axes (batch, length) of sequences lie on the devices.
 
     Attributes:
-        mesh: of JAX.
+        mesh: the mesh of JAX.
         axis: name of the mesh axis over which the length is cut.
-        batch_axes: names of those over which the batch is.
+        batch_axes: names of the axes over which the batch is cut.
     """
 
     mesh: Any
@@ -43,17 +43,17 @@ class Pieces(NamedTuple):
             of_all: tensors without these axes.
 
         Returns:
-            Both of the whole sequences.
+            Both for the whole sequences.
         """
         batch = jax.tree.leaves(in_time)[0].shape[0]
         shares = 1
         for name in self.batch_axes:
             shares *= self.mesh.shape[name]
-        # A batch that does not divide is run whole by all.
+        # A batch that does not divide evenly is run whole by all devices.
         rows = (self.batch_axes or None) if batch % shares == 0 else None
         time, row = PartitionSpec(rows, self.axis), PartitionSpec(rows)
-        # Without the check of what is the same on all devices: JAX has no rule for a gradient of
-        # our own.
+        # Without the check of what is the same on all devices: JAX has no rule for custom gradients
+        # like ours.
         mapped = jax.shard_map(
             function,
             mesh=self.mesh,

@@ -1,7 +1,7 @@
 """Any Keras backend, in `keras.ops` alone.
 
 For backends without a module of their own: OpenVINO, and those that live outside
-of Keras. It says nothing of gradients, which are the framework's own where it
+Keras. It says nothing of gradients, which are the framework's own where it
 has any, nor of the precision of products, which `keras.ops` leaves to the
 framework.
 """
@@ -60,7 +60,7 @@ def custom_gradient(
     shared: Callable[[], bool] | None = None,
     keeps_output: bool = True,
 ) -> Callable[..., Any]:
-    """`plain`: `keras.ops` has no gradient of one's own that every framework takes."""
+    """`plain`: `keras.ops` has no custom gradients that every framework takes."""
     return plain
 
 
@@ -76,7 +76,7 @@ def convolve(u: Any, kernel: Any, n: Any) -> Any:
 
 
 def layer_norm(layer: Any, x: Any) -> Any:
-    """A layer normalisation of Keras over the last axis."""
+    """Keras' layer normalization over the last axis."""
     return layer(x)
 
 
@@ -118,7 +118,7 @@ def compiled(model: Any) -> Any:
 
 
 def jit(*static: str) -> Any:
-    """Decorates pure functions; of use to JAX only."""
+    """Decorates pure functions; used only by JAX."""
     return lambda function: function
 
 
@@ -128,7 +128,7 @@ def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def lifted() -> Any:
-    """A context in which variables are made; of use to TensorFlow only."""
+    """A context in which variables are made; used only by TensorFlow."""
     return contextlib.nullcontext()
 
 

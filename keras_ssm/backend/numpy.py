@@ -25,7 +25,7 @@ project_onto = functools.partial(projections.project_onto, dense_matmul)
 
 def precise_matmul(a: np.ndarray, b: np.ndarray, transpose_a: bool = False) -> np.ndarray:
     """Product in the precision of the inputs."""
-    # A growing mode may overflow behind the end of the sequence, where nothing is read.
+    # A growing mode may overflow beyond the end of the sequence, where nothing is read.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.matmul(np.swapaxes(a, -1, -2) if transpose_a else a, b)
 
@@ -71,7 +71,7 @@ def convolve(u: np.ndarray, kernel: np.ndarray, n: int) -> np.ndarray:
 
 
 def layer_norm(layer: Any, x: np.ndarray) -> np.ndarray:
-    """A layer normalisation of Keras over the last axis."""
+    """Keras' layer normalization over the last axis."""
     return layer(x)
 
 
@@ -111,7 +111,7 @@ def compiled(model: Any) -> Any:
 
 
 def jit(*static: str) -> Any:
-    """Decorates pure functions; of use to JAX only."""
+    """Decorates pure functions; used only by JAX."""
     return lambda function: function
 
 
@@ -121,7 +121,7 @@ def traced_once(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def lifted() -> Any:
-    """A context in which variables are made; of use to TensorFlow only."""
+    """A context in which variables are made; used only by TensorFlow."""
     return contextlib.nullcontext()
 
 

@@ -25,7 +25,7 @@ def project_out(project: Callable[..., Any], x: Any, matrix: Any) -> Any:
 
 
 def project_onto(project: Callable[..., Any], start: Any, x: Any, matrix: Any) -> Any:
-    """`start` (B, M, Q, H) plus what `project_out` gives, in its place where a framework can."""
+    """`start` (B, M, Q, H) plus what `project_out` gives, in place where a framework can."""
     return start + project_out(project, x, matrix)
 
 

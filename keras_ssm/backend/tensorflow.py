@@ -125,13 +125,13 @@ def _columns(y_f: tf.Tensor, n: Any, u: tf.Tensor, width: int) -> tf.Tensor:
 
 
 def _of_shape(x: tf.Tensor, shape: Any) -> tf.Tensor:
-    """x, said to have a shape; TensorFlow's forward mode knows no `tf.ensure_shape` in a graph."""
+    """x with a declared shape; TensorFlow's forward mode lacks `tf.ensure_shape` in a graph."""
     x.set_shape(shape)
     return x
 
 
 def layer_norm(layer: Any, x: tf.Tensor) -> tf.Tensor:
-    """A layer normalisation of Keras over the last axis."""
+    """Keras' layer normalization over the last axis."""
     inputs = activations.norm_inputs(layer, x)
     if inputs is None:
         return layer(x)
@@ -160,8 +160,8 @@ def is_traced() -> bool:
 
 def with_rows(x: tf.Tensor, rows: tf.Tensor, message: str) -> tf.Tensor:
     """x, refused when it runs if a number of rows that is known only then is not its own."""
-    # Taken row by row, so that no shape disagrees anywhere: for shapes nothing waits, and
-    # the first of all errors of a step is the one that is raised.
+    # Taken row by row, so that no shape disagrees anywhere: errors of shape do not wait for the
+    # check, and the first of all errors of a step is the one that is raised.
     alike = tf.debugging.assert_equal(rows, x.shape[0], message)
     with tf.control_dependencies([alike]):
         return tf.gather(x, tf.range(rows) % x.shape[0])
@@ -179,7 +179,7 @@ def compiled(model: Any) -> Any:
 
 
 def jit(*static: str) -> Any:
-    """Decorates pure functions; of use to JAX only."""
+    """Decorates pure functions; used only by JAX."""
     return lambda function: function
 
 
@@ -203,9 +203,9 @@ def adam_update(
     beta_2: float,
     epsilon: float,
 ) -> None:
-    """A step of Adam with a rate whose bias is corrected: Keras' arithmetic, in fewer operations.
+    """A step of Adam with a bias-corrected rate: Keras' arithmetic, in fewer operations.
 
-    `ResourceApplyAdam`, which is one, has 1 - beta_2 to four digits only.
+    `ResourceApplyAdam`, which is a single one, has 1 - beta_2 to only four digits.
     """
     gradient, rate = (tf.cast(x, variable.dtype) for x in (gradient, rate))
     m, v = momentum.value, velocity.value

@@ -1,4 +1,4 @@
-"""Gradients of our own in TensorFlow that are themselves differentiable."""
+"""Custom gradients in TensorFlow that are themselves differentiable."""
 
 from collections.abc import Callable
 from typing import Any
@@ -48,7 +48,7 @@ def custom_gradient(
 
 
 def _traced_once(function: Callable[..., Any], shared: Callable[[], bool]) -> Callable[..., Any]:
-    """In a graph one function, of constants, for all that call it; step by step the function."""
+    """In a graph, one function of constants for all callers; eagerly, the function itself."""
     in_graph = tf.function(function, autograph=False)
 
     def call(*arguments: Any) -> Any:

@@ -37,7 +37,7 @@ def project_out(x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
 
 
 def project_onto(start: torch.Tensor, x: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
-    """`start` plus `project_out(x, matrix)`, in its place where no gradient may need it."""
+    """`start` plus `project_out(x, matrix)`, in place where no gradient may need it."""
     if torch.is_grad_enabled() or is_transformed():
         return start + project_out(x, matrix)
     F, Q, B, M = x.shape
@@ -115,7 +115,7 @@ def split(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def accumulate(start: torch.Tensor, *products: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-    """`start` plus the matrix products of some pairs of rank 3, in its place where it may be."""
+    """`start` plus the matrix products of some pairs of rank 3, in place where possible."""
     if torch.is_grad_enabled() or is_transformed() or rounds_to_tf32(start):
         return sum((precise_matmul(a, b) for a, b in products), start)
     for a, b in products:
@@ -134,8 +134,8 @@ def lagged_inner_product(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """sum g_k conj(x_(k-1)) over chunks (P, 2, Q, N), `later` and `earlier` being slices of Q.
 
-    As a product of whole chunks, of which the band beside the diagonal is read: slices of g and
-    x would be copies.
+    Computed as a product of whole chunks, of which the band beside the diagonal is read: slices of
+    g and x would be copies.
     """
     P, _, Q, _ = g.shape
     products = precise_matmul(g.reshape(P, 2 * Q, -1), x.reshape(P, 2 * Q, -1).mT)
@@ -144,14 +144,14 @@ def lagged_inner_product(
     return sums[:, 0, 0] + sums[:, 1, 1], sums[:, 1, 0] - sums[:, 0, 1]
 
 
-# Numbers in a block of padded sequences, on a processor: 4 MiB, which stay in its cache.
+# Numbers in a block of padded sequences, on a CPU: 4 MiB, which stay in its cache.
 _BLOCK = 1 << 20
 
 
 def convolve(u: torch.Tensor, kernel: torch.Tensor, n: int) -> torch.Tensor:
     """Cyclic convolution of length n of u (B, L, H) by kernels (C, H, K): (B, L, C H).
 
-    Keeps its inputs alone and goes through blocks of channels, whose spectra stay in the cache.
+    Keeps only its inputs and goes through blocks of channels, whose spectra stay in the cache.
     In place where it can be: a new array costs as much as a product. As fast as torch's own
     derivative of an FFT while all spectra fit into the cache, twice as fast when they do not,
     although u is transformed again (`benchmarks/layers.py`: s4d-convolution and ceiling-fft).
@@ -195,9 +195,9 @@ def _convolution_gradient(
 
 
 def _blocks(u: torch.Tensor, C: int, n: int) -> list[slice]:
-    """Channels done at once: all of them, but on a processor as many as stay in its cache."""
+    """Channels done at once: all of them, but on a CPU as many as stay in its cache."""
     B, _, H = u.shape
-    # Less than 8 floats next to each other waste what a read from memory brings.
+    # Fewer than 8 floats next to each other waste part of what a read from memory brings.
     size = max(8, _BLOCK // (B * C * n)) if u.device.type == "cpu" else H
     return [slice(start, min(start + size, H)) for start in range(0, H, size)]
 
@@ -227,7 +227,7 @@ def _product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 
 def layer_norm(layer: Any, x: torch.Tensor) -> torch.Tensor:
-    """A layer normalisation of Keras over the last axis.
+    """Keras' layer normalization over the last axis.
 
     Written out where TorchScript traces it: there sizes are tensors, and the exporter to ONNX
     refuses those as the shape of `torch.nn.functional.layer_norm`.
@@ -252,7 +252,7 @@ def at_most(x: torch.Tensor, bound: float) -> torch.Tensor:
 def take(x: torch.Tensor, indices: torch.Tensor, axis: int) -> torch.Tensor:
     """The entries of x along an axis, at indices of any shape.
 
-    That of `keras.ops` squeezes an axis that it then keeps, which an ONNX exporter writes down.
+    `keras.ops.take` squeezes an axis that it then keeps, which an ONNX exporter writes down.
     """
     taken = torch.index_select(x, axis, indices.reshape(-1))
     return taken.reshape(*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :])
@@ -284,7 +284,7 @@ def compiled(model: Any) -> Any:
 
 
 def jit(*static: str) -> Any:
-    """Decorates pure functions; of use to JAX only."""
+    """Decorates pure functions; used only by JAX."""
     return lambda function: function
 
 
@@ -294,7 +294,7 @@ def traced_once(function: Any) -> Any:
 
 
 def lifted() -> Any:
-    """A context in which variables are made; of use to TensorFlow only."""
+    """A context in which variables are made; used only by TensorFlow."""
     return contextlib.nullcontext()
 
 

@@ -1,4 +1,4 @@
-"""Gradients of our own in PyTorch, where nothing but a gradient is asked for."""
+"""Custom gradients in PyTorch, where nothing but a gradient is asked for."""
 
 from collections.abc import Callable
 from typing import Any

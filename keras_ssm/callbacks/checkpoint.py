@@ -1,4 +1,4 @@
-"""Checkpoints of `fit` that are whole, and never of weights that went wrong."""
+"""Checkpoints of `fit` that are always whole, and only of finite weights."""
 
 import math
 import os
@@ -17,10 +17,10 @@ class Checkpoint(keras.callbacks.Callback):
 
     The file is written under a temporary name and renamed, so that a process
     killed at any time leaves the last complete checkpoint. Weights that are
-    not finite stop the training and leave the last checkpoint as it was.
+    not finite stop training and leave the last checkpoint as it was.
 
     Args:
-        path: of the checkpoint; ends in `.keras`.
+        path: path of the checkpoint; ends in `.keras`.
 
     Raises:
         ValueError: if `path` does not end in `.keras`.
@@ -64,13 +64,13 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 class BestCheckpoint(Checkpoint):
-    """A `Checkpoint` that is written only when a metric is as good as it ever was, or better.
+    """Saves the best model: at the end of every epoch where a metric is as good as ever or better.
 
     Of equally good epochs the last one is kept: small validation parts have
     many of them, and falling rates leave the later weights quieter.
 
     Args:
-        path: of the checkpoint; ends in `.keras`.
+        path: path of the checkpoint; ends in `.keras`.
         history: the metric in the epochs before, when a training run is resumed.
         monitor: name of the metric, the larger the better.
 

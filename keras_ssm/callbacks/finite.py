@@ -5,7 +5,7 @@ import numpy as np
 
 
 def not_finite(model: keras.Model) -> list[str]:
-    """The weights of a model that hold NaN or infinity.
+    """List the weights of a model that hold NaN or infinity.
 
     Args:
         model: a built Keras model.

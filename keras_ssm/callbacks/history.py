@@ -15,17 +15,17 @@ Row: TypeAlias = dict[str, float]
 
 
 class CSVHistory(keras.callbacks.Callback):
-    """Writes a CSV file with one row per epoch, which is whole at any time.
+    """Writes the metrics to a CSV file with one row per epoch, which is whole at any time.
 
-    `keras.callbacks.CSVLogger` appends to its file, so that a killed process
-    can leave half a row, and the rows of an epoch that is trained again twice.
+    `keras.callbacks.CSVLogger` appends to its file, so a killed process can
+    leave half a row, and an epoch that is trained again has two rows.
 
     Args:
-        path: of the file.
-        rows: of the epochs before, when a training run is resumed.
+        path: path of the file.
+        rows: rows of the epochs before, when a training run is resumed.
 
     Attributes:
-        rows: of all epochs so far.
+        rows: rows of all epochs so far.
 
     Example:
 

@@ -13,7 +13,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
     """Multiplies the learning rates by a factor when a metric stops growing.
 
     Works like PyTorch's scheduler, which the published DSS models were trained
-    with. `keras.callbacks.ReduceLROnPlateau` counts growth in absolute numbers,
+    with. `keras.callbacks.ReduceLROnPlateau` measures growth in absolute numbers,
     and forgets what it has seen when a training run is resumed.
 
     Args:
@@ -25,7 +25,7 @@ class ReduceOnPlateau(keras.callbacks.Callback):
             Their reductions are in the saved optimizer already.
 
     Raises:
-        ValueError: for a factor or patience that cannot be; from `fit`, if there
+        ValueError: for a factor or patience out of range; from `fit`, if there
             is no such metric.
 
     Example:

@@ -10,10 +10,10 @@ class SeededEpochs(keras.callbacks.Callback):
     """Seeds the random numbers of every epoch by its number.
 
     PyTorch draws dropout from a generator of its own, which Keras does not save
-    with a model. With this callback a resumed run draws what a whole one draws.
+    with a model. With this callback a resumed run draws what an uninterrupted one draws.
 
     Args:
-        seed: of the training run.
+        seed: seed of the training run.
         stream: another number gives other random numbers for the same seed, for
             processes that train together and draw for different sequences.
 

@@ -20,14 +20,14 @@ _MEMBER = "training.json"
 
 
 class TrainingCheckpoint(Checkpoint):
-    """A `Checkpoint` from which training resumes as if it had never stopped.
+    """Saves model, optimizer and random state, to resume training as if it had never stopped.
 
     A `.keras` file holds the weights and the state of the optimizer; this one
     also holds the state of the random numbers, of dropout for instance, and a
     state of your own. `load_training` reads it.
 
     Args:
-        path: of the checkpoint; ends in `.keras`.
+        path: path of the checkpoint; ends in `.keras`.
         state: called at the end of every epoch; gives what JSON can hold.
 
     Example:
@@ -60,13 +60,13 @@ def load_training(path: str | os.PathLike) -> tuple[keras.Model, dict[str, Any]]
     """Load the compiled model and the state that a `TrainingCheckpoint` saved.
 
     Args:
-        path: of the checkpoint.
+        path: path of the checkpoint.
 
     Returns:
         The model with its optimizer, ready for `fit`, and what `state` gave.
 
     Raises:
-        ValueError: if the file cannot be read whole, or is of a model alone.
+        ValueError: if the file cannot be read whole, or holds only a model.
 
     Example:
 

@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
         arguments: parsed arguments.
 
     Returns:
-        Exit code: 0, 1 where weights went to NaN or infinity, memory ran out or
+        Exit code: 0, 1 where weights became NaN or infinity, memory ran out or
         another process of the training run ended, 2 for a wrong argument, a
         missing package, missing data or an unreadable run, 130 for an interrupt.
 
@@ -60,8 +60,8 @@ def _run(arguments: argparse.Namespace) -> int:
         _COMMANDS[arguments.command](arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read the output, `head` for instance, has enough; nor can the interpreter,
-        # which flushes at its end, write more.
+        # Whoever read the output, `head` for instance, has enough. The interpreter, which
+        # flushes at its end, cannot write more either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (FloatingPointError, MemoryError) as error:
         print(f"keras-ssm: {_one_line(error)}", file=sys.stderr)
@@ -80,10 +80,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def train(arguments: argparse.Namespace) -> None:
-    """Train by a recipe or by the `config.json` of another run.
+    """Train from a recipe or from the `config.json` of another run.
 
     Args:
-        arguments: of `keras-ssm train`.
+        arguments: arguments of `keras-ssm train`.
 
     Raises:
         ValueError: see `training.train`; for an unknown task, layer or setting as well.
@@ -110,7 +110,7 @@ def data(arguments: argparse.Namespace) -> None:
     """Prepare the data of a task, after making or fetching them if asked to, and describe them.
 
     Args:
-        arguments: of `keras-ssm data`.
+        arguments: arguments of `keras-ssm data`.
 
     Raises:
         ValueError: if data are missing or damaged, or cannot be made.
@@ -138,7 +138,7 @@ def plot(arguments: argparse.Namespace) -> None:
     """Draw the pictures of a run or a saved model.
 
     Args:
-        arguments: of `keras-ssm plot`.
+        arguments: arguments of `keras-ssm plot`.
 
     Raises:
         ValueError: for something that cannot be read.
@@ -149,10 +149,10 @@ def plot(arguments: argparse.Namespace) -> None:
 
 
 def export(arguments: argparse.Namespace) -> None:
-    """Write the model of a run into a file for another runtime.
+    """Write the model of a run to a file for another runtime.
 
     Args:
-        arguments: of `keras-ssm export`.
+        arguments: arguments of `keras-ssm export`.
 
     Raises:
         ValueError: for a run that cannot be read, or a model that the format

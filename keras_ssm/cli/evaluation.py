@@ -49,10 +49,10 @@ def score(
     sizes doubled, without training.
 
     Args:
-        recipe: that the model was made by.
-        model: its model.
-        data: of `recipes.load_data`.
-        data_dir: where the same data are found.
+        recipe: recipe that the model was made from.
+        model: the model.
+        data: what `recipes.load_data` returned.
+        data_dir: the folder that they were loaded from.
 
     Returns:
         `test_accuracy`, `test_correct` and `test_count`; for speech at 16 kHz
@@ -88,14 +88,14 @@ def zero_shot(
     """Make the model and the data of a test at a lower sampling rate, without training.
 
     Args:
-        recipe: that the model was made by, of a task with a `zero_shot_rate`.
-        model: its model.
-        data: of `recipes.load_data`, whose scale is kept.
-        data_dir: where the same data are found.
+        recipe: recipe that the model was made from, of a task with a `zero_shot_rate`.
+        model: the model.
+        data: what `recipes.load_data` returned, whose scale is kept.
+        data_dir: the folder that they were loaded from.
 
     Returns:
-        A model of the same weights with longer steps, and the data with every
-        so many samples.
+        A model with the same weights and longer steps, and the data at the lower
+        rate.
 
     Example:
 
@@ -119,7 +119,7 @@ def zero_shot(
 
 
 def _score(model: keras.Model, recipe: Recipe, data: recipes.Data) -> tuple[int, int]:
-    """Right answers and sequences of the test part."""
+    """Numbers of right answers and of sequences in the test part."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(loss=loss, metrics=["accuracy"])
     batches = recipes.batches(data, "test", recipe)

@@ -8,12 +8,12 @@ from keras_ssm.files import replacing
 
 
 def plot(path: str | os.PathLike, rows: Sequence[Row], title: str = "") -> None:
-    """Draw loss and accuracy over the epochs, into a PNG file.
+    """Draw loss and accuracy over the epochs in a PNG file.
 
     Args:
-        path: of the PNG file.
-        rows: of a `CSVHistory`, with `loss`, `accuracy` and the same with `val_`.
-        title: above the picture.
+        path: path of the PNG file.
+        rows: rows of a `CSVHistory`, with `loss`, `accuracy` and both with `val_`.
+        title: title above the picture.
 
     Raises:
         ImportError: if matplotlib is not installed.

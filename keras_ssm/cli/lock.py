@@ -14,10 +14,10 @@ LOCK = ".lock"
 def locked(folder: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Keep other training runs out of a folder, and remove what a killed one left half-written.
 
-    The system lets go of the lock when its process ends, however it ends.
+    The system releases the lock when its process ends, however it ends.
 
     Args:
-        folder: of the run; made if it is missing, and removed again if nothing
+        folder: folder of the run; made if it is missing, and removed again if nothing
             is written to it.
 
     Returns:

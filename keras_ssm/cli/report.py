@@ -13,12 +13,12 @@ from keras_ssm.cli import run_folder
 def plot(path: str | os.PathLike, sampling_rate: float | None = None) -> list[pathlib.Path]:
     """Draw all pictures of a trained run or saved model, a set for every layer.
 
-    Each picture of a run has the layer before training beside it, made anew
+    Each picture of a run has the layer before training beside it, made again
     from the run's settings and seed.
 
     Args:
         path: a run folder, or a `.keras` file.
-        sampling_rate: of the data, in Hz; None for pictures in steps.
+        sampling_rate: sampling rate of the data, in Hz; None for pictures in steps.
 
     Returns:
         The PNG files, `plots/<layer>-<picture>.png` in the run folder, or in
@@ -47,7 +47,7 @@ def load(path: str | os.PathLike) -> keras.Model:
     """Load the model of a run folder or of a `.keras` file.
 
     Args:
-        path: of the one or the other.
+        path: path of either.
 
     Returns:
         A `keras.Model`, not compiled.

@@ -36,7 +36,7 @@ def create(folder: str | os.PathLike, config: dict[str, Any], overwrite: bool = 
     """Start a run folder with its `config.json`.
 
     Args:
-        folder: of the run; made if it is missing.
+        folder: folder of the run; made if it is missing.
         config: settings; `versions` are added.
         overwrite: remove the files of a run that the folder holds. Other files stay.
 
@@ -71,7 +71,7 @@ def check_free(folder: str | os.PathLike) -> None:
     """Check that a folder holds no run yet.
 
     Args:
-        folder: of a new run.
+        folder: folder of a new run.
 
     Raises:
         ValueError: if it holds files of a run: names them.
@@ -91,18 +91,18 @@ def check_free(folder: str | os.PathLike) -> None:
 
 @contextlib.contextmanager
 def naming(folder: str | os.PathLike) -> Iterator[None]:
-    """Name the folder in what the system says of a failure inside the block.
+    """Add the folder to what the system says about a failure inside the block.
 
     A full disk, for instance, is reported without the file that was written.
 
     Args:
-        folder: that is written to.
+        folder: folder that is written to.
 
     Returns:
         A context manager.
 
     Raises:
-        OSError: as the block does, with the folder in its text.
+        OSError: that of the block, with the folder in its message.
 
     Example:
 
@@ -143,8 +143,8 @@ def read_config(folder: str | os.PathLike, name: str = CONFIG) -> dict[str, Any]
     """Read the settings of a run.
 
     Args:
-        folder: of the run.
-        name: of the file.
+        folder: folder of the run.
+        name: name of the file.
 
     Returns:
         The content of `config.json`, whose recipe and seed are checked.
@@ -184,13 +184,13 @@ def read_config(folder: str | os.PathLike, name: str = CONFIG) -> dict[str, Any]
 
 
 def check_seed(seed: int) -> None:
-    """Check that a seed is one that NumPy and every backend take.
+    """Check that a seed is one that NumPy and every backend accept.
 
     Args:
-        seed: of a training run.
+        seed: seed of a training run.
 
     Raises:
-        ValueError: unless it is an integer of 32 bits, from 0 on.
+        ValueError: unless it is an integer from 0 to 2^32 - 1.
 
     Example:
 
@@ -209,7 +209,7 @@ def check_same(folder: str | os.PathLike, config: dict[str, Any]) -> None:
     """Check that a run can be resumed with these settings.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
         config: settings, without versions.
 
     Raises:
@@ -244,11 +244,11 @@ def check_same(folder: str | os.PathLike, config: dict[str, Any]) -> None:
 
 
 def flat(content: Any, name: str = "") -> dict[str, Any]:
-    """Nested settings as one dict, with dots in the names.
+    """Flatten nested settings into one dict, with dots in the names.
 
     Args:
         content: nested dicts.
-        name: of the whole, before the first dot.
+        name: name of the whole, before the first dot.
 
     Returns:
         The values by their names.
@@ -269,7 +269,7 @@ def load_model(folder: str | os.PathLike) -> keras.Model:
     """Load the best model of a run by validation accuracy, not compiled, under any backend.
 
     Args:
-        folder: of the run.
+        folder: folder of the run.
 
     Returns:
         A `keras.Model`.
@@ -296,7 +296,7 @@ def read_model(path: str | os.PathLike) -> keras.Model:
     """Load a saved model, not compiled, under any backend.
 
     Args:
-        path: of the `.keras` file.
+        path: path of the `.keras` file.
 
     Returns:
         A `keras.Model`.
@@ -327,7 +327,7 @@ def write_json(path: str | os.PathLike, content: dict[str, Any]) -> None:
     """Write a JSON file, whole or not at all.
 
     Args:
-        path: of the file.
+        path: path of the file.
         content: what JSON can hold.
 
     Example:

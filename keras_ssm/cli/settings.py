@@ -21,9 +21,9 @@ def chosen(
     """Find recipe and seed, by name or in a file.
 
     Args:
-        task: of a recipe, or the path of the `config.json` of a run.
-        layer: of a recipe; None with a file.
-        scale: of a recipe; None takes `"full"` if there is one.
+        task: task of a recipe, or the path of the `config.json` of a run.
+        layer: layer of a recipe; None with a file.
+        scale: scale of a recipe; None takes `"full"` if there is one.
         seed: None takes 0, or that of the file.
         data_dir: where the files of `uea:NAME` are.
 
@@ -61,16 +61,16 @@ def changed(recipe: Recipe, settings: Sequence[str]) -> Recipe:
     """Change some settings of a recipe.
 
     Args:
-        recipe: of `recipes.get`.
-        settings: such as `"training.epochs=3"`, or `"epochs=3"` where one part
-            of the recipe alone has the name. Values are JSON, or else text.
+        recipe: what `recipes.get` returned.
+        settings: such as `"training.epochs=3"`, or `"epochs=3"` where only
+            one part of the recipe has the name. Values are JSON, or else text.
 
     Returns:
         A new recipe.
 
     Raises:
-        ValueError: for a setting that the recipe does not have; new ones are
-            possible for `model` and `optimizer`, and for wrong values.
+        ValueError: for a setting that the recipe does not have (new ones are
+            possible for `model` and `optimizer`), and for wrong values.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Training runs by recipe into run folders, and their continuation."""
+"""Training runs from recipes into run folders, new and resumed."""
 
 import contextlib
 import importlib.util
@@ -27,17 +27,17 @@ def train(
     tensorboard: bool = False,
     data_parallel: bool = False,
 ) -> dict[str, Any]:
-    """Train by a recipe and write a run folder (see `keras_ssm.cli.run_folder`).
+    """Train from a recipe and write a run folder (see `keras_ssm.cli.run_folder`).
 
     The test part is read once, at the end, by the model of the epoch with the
     best validation accuracy. A training run that was stopped at any moment and
-    is resumed gives the numbers of one that was not.
+    is resumed gives the same numbers as one that was not.
 
     Args:
-        recipe: of `recipes.get`, perhaps changed.
-        folder: of the run.
+        recipe: what `recipes.get` returned, perhaps changed.
+        folder: folder of the run.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
-        seed: of initial weights, dropout and the order of the data.
+        seed: seed of initial weights, dropout and the order of the data.
         resume: go on with the run that the folder holds.
         overwrite: replace the run that the folder holds.
         tensorboard: write logs for TensorBoard as well, into `tensorboard`.
@@ -46,13 +46,13 @@ def train(
             `keras_ssm.distribution.data_parallel`). Process 0 writes the folder.
 
     Returns:
-        What `result.json` holds; nothing in processes other than 0.
+        What `result.json` holds; an empty dict in processes other than 0.
 
     Raises:
         ValueError: for settings a model cannot have, missing data, a folder
             that holds a run already or where another process trains, a run to
             resume that has other settings, or processes with different ones.
-        FloatingPointError: if a weight goes to NaN or infinity.
+        FloatingPointError: if a weight becomes NaN or infinity.
         ImportError: for `tensorboard` without the package of that name.
 
     Example:
@@ -162,7 +162,7 @@ def title(config: dict[str, Any]) -> str:
     """Name a run by task, layer and backend.
 
     Args:
-        config: of the run.
+        config: config of the run.
 
     Returns:
         For instance `"digits-s5-jax"`.

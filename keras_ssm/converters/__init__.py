@@ -1,4 +1,4 @@
-"""From the official implementations to these layers and models and back: weights and options.
+"""Convert weights and options of the official code to these layers and models, and back.
 
 | target | official module |
 |--------|-----------------|

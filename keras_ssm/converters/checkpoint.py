@@ -10,7 +10,7 @@ import numpy as np
 
 # Where training code keeps the model in what it saves: lightning, and example.py.
 _MODEL_KEYS = ("state_dict", "model")
-# What flax' training state has beside the variables of the model.
+# What flax' training state has besides the variables of the model.
 _TRAINING_STATE = ("step", "opt_state", "apply_fn", "tx")
 
 
@@ -24,7 +24,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
 
     Returns:
         NumPy arrays by name, nested names joined by dots: of the model alone,
-        without the state of optimizer and training beside it. bfloat16 becomes
+        without the state of optimizer and training. bfloat16 becomes
         float32.
 
     Raises:
@@ -55,7 +55,8 @@ def flat_arrays(checkpoint: Any) -> dict[str, np.ndarray]:
 
     Args:
         checkpoint: a mapping of arrays or tensors, which may be nested; of what
-            lightning, the example of state-spaces/s4 and flax save, the model.
+            lightning, the example of state-spaces/s4 and flax save, only the
+            model is taken.
     """
     if not isinstance(checkpoint, Mapping):
         raise ValueError(
@@ -77,7 +78,7 @@ def flat_arrays(checkpoint: Any) -> dict[str, np.ndarray]:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """A tensor of any framework as NumPy array; bfloat16 and smaller floats become float32."""
+    """A tensor of any framework as a NumPy array; bfloat16 and smaller floats become float32."""
     if hasattr(value, "detach"):
         tensor = value.detach().cpu()
         value = (tensor.float() if "bfloat16" in str(tensor.dtype) else tensor).numpy()

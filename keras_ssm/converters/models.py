@@ -1,4 +1,4 @@
-"""Whole official models: what stands around their blocks, and under which names.
+"""Whole official models: what surrounds their blocks, and under which names.
 
 | layout       | official model                                                       |
 |--------------|----------------------------------------------------------------------|

@@ -1,7 +1,7 @@
 """Official checkpoints to our weights and back, exactly.
 
-Every conversion is linear (a transpose, a conjugation, a split), so that
-gradients convert by the same rules.
+Every conversion is linear (a transpose, a conjugation, a split), so gradients
+convert by the same rules.
 """
 
 import re
@@ -30,16 +30,16 @@ def load_official(target: Any, checkpoint: Mapping[str, Any], minimal: bool | No
     """Set the weights of a layer, block or whole model from an official checkpoint.
 
     Args:
-        target: a built layer `DSS`, `S4D` or `S5`, an `SSMBlock` of one, or a model
-            of `models.classifier` or `models.retrieval` with such blocks. The
-            norm of a block is loaded where the official module has it, and stays
-            as it is otherwise.
+        target: a built layer `DSS`, `S4`, `S4D` or `S5`, an `SSMBlock` of one, or a
+            model of `models.classifier` or `models.retrieval` with such blocks.
+            The norm of a block is loaded where the official module has it, and
+            stays as it is otherwise.
         checkpoint: arrays or tensors by official name: a `state_dict`, a nested
             or dotted dict of flax variables, or what `read_checkpoint` gives.
-            What all names begin with besides (`"model."`, `"module."`) is
+            A prefix that all names share (`"model."`, `"module."`) is
             dropped. Tensors may be of any framework, in bfloat16 too.
         minimal: for S4D: whether the names are those of the minimal `s4d.py`, where
-            B is 1. None reads it off the names.
+            B is 1. None infers it from the names.
 
     Raises:
         ValueError: for missing, unknown or wrongly shaped arrays, all of them named
@@ -67,19 +67,19 @@ def load_official(target: Any, checkpoint: Mapping[str, Any], minimal: bool | No
 
 
 def export_official(target: Any, minimal: bool = False, layout: str | None = None) -> Arrays:
-    """The official arrays of a layer, block or whole model; the inverse of `load_official`.
+    """Export a layer, block or whole model as official arrays; the inverse of `load_official`.
 
     Args:
         target: as in `load_official`.
         minimal: for S4D: export as the minimal `s4d.py`, which needs B = 1.
-        layout: of a model of DSS or S4D blocks: `"example"` (None), the `S4Model`
-            of `example.py`, or `"sequence"`, the `SequenceModel` with encoder
-            and decoder as `train.py` saves it. Of such a block: None, the module
-            alone, or `"sequence"`, the residual block with its norm.
+        layout: for a model of DSS, S4 or S4D blocks: `"example"` (None), the
+            `S4Model` of `example.py`, or `"sequence"`, the `SequenceModel` with
+            encoder and decoder as `train.py` saves it. For such a block: None, the
+            module alone, or `"sequence"`, the residual block with its norm.
 
     Returns:
-        NumPy arrays under the official names, in the official shapes (of
-        transposed layouts where a module knows two). Flax names are joined by
+        NumPy arrays under the official names, in the official shapes (those of
+        the transposed layout where a module has two). Flax names are joined by
         dots, see `flax_variables`.
 
     Raises:
@@ -122,7 +122,7 @@ def official_rules(target: Any, minimal: bool = False, layout: str | None = None
 
 
 def flax_variables(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """Exported S5 arrays as nested flax variables, `"params"` and `"batch_stats"`.
+    """Nest exported S5 arrays as flax variables, `"params"` and `"batch_stats"`.
 
     Args:
         arrays: what `export_official` gives for an S5 layer, block or model.
@@ -189,14 +189,14 @@ def _layout_of(target: Any, minimal: bool, arrays: Arrays) -> str | None:
 
 
 def _check_covered(target: Any, conversion: Conversion) -> None:
-    """Raise ValueError where a weight is quantised, merged with LoRA, or under no rule."""
+    """Raise ValueError where a weight is quantized, merged with LoRA, or under no rule."""
     weights = [weight for rule in conversion.rules for weight in rule.weights]
     for rule in conversion.rules:
         for weight in rule.weights:
             floating = isinstance(weight, keras.Variable) and "float" in weight.dtype
             if not floating:
                 raise ValueError(
-                    "An official checkpoint has plain weights: quantised layers and layers with "
+                    "An official checkpoint has plain weights: quantized layers and layers with "
                     f"LoRA cannot be converted. Received: {rule.name!r} of such a layer in "
                     f"{target.name!r}"
                 )
@@ -211,7 +211,7 @@ def _check_covered(target: Any, conversion: Conversion) -> None:
 
 
 def _without_shared_prefix(arrays: Arrays, conversion: Conversion) -> Arrays:
-    """Without what all names begin with and no official name does."""
+    """Without the prefix that all names share and no official name has."""
 
     def head(name: str) -> str:
         return name.removeprefix(STATISTICS).split(".")[0]

@@ -1,4 +1,4 @@
-"""Constructor arguments of the official layers to ours."""
+"""From constructor arguments of the official layers to ours."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -9,7 +9,7 @@ from keras_ssm.ops import hippo
 def layer_options(
     family: str, config: Mapping[str, Any], length: int | None = None
 ) -> dict[str, Any]:
-    """Constructor arguments of our layer for those of an official one.
+    """Translate the constructor arguments of an official layer into ours.
 
     Every name must be known. Arguments that only set initial values which we do
     not offer are ignored, since the values come with the parameters, and so are
@@ -21,10 +21,10 @@ def layer_options(
             called, with `ssm_size` before halving and `blocks`).
         config: official arguments by name.
         length: of the longest sequence. An `l_max` (S4D) or `max_kernel_length`
-            (DSS) that is not shorter cuts nothing and is taken.
+            (DSS) that is not shorter cuts nothing and is accepted.
 
     Returns:
-        Keyword arguments of `DSS`, `S4D` or `S5`.
+        Keyword arguments of `DSS`, `S4`, `S4D` or `S5`.
 
     Raises:
         ValueError: for a name that is not an argument of the official layer,
@@ -129,7 +129,7 @@ _TRAINING = "the optimizer decides"
 _AXES = "inputs are (batch, length, features) here"
 _SPEED = "how it is computed, not what"
 _MESSAGES = "messages"
-_OLD = "a variant of old experiments"
+_OLD = "a variant from old experiments"
 _GATING = "it is the `gating` of `SSMBlock`"
 _DROPOUT = "it is the `dropout` of `SSMBlock`"
 
@@ -201,7 +201,7 @@ _FAMILIES = {
         left_out={
             "dt_fast": f"it trains asinh of the step, {_OLD}",
             "bandlimit": f"it masks modes by their initial frequency, {_OLD}",
-            "swap_channels": "a permutation of the output channels of old experiments",
+            "swap_channels": "a permutation of the output channels from old experiments",
         },
         elsewhere={
             "activation": _GATING,

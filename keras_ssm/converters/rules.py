@@ -1,4 +1,4 @@
-"""How official arrays are made of our weights and they of them, and which layer has which rules."""
+"""How official arrays and our weights convert to each other, and which layer has which rules."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
@@ -10,12 +10,12 @@ from keras_ssm.layers.base import SSM
 
 Arrays = dict[str, np.ndarray]
 
-# Flax keeps the averages of batch norm in a collection of their own, not beside the parameters.
+# Flax keeps the averages of batch norm in a collection of their own, not with the parameters.
 STATISTICS = "batch_stats."
 
 
 class Rule(NamedTuple):
-    """How one official array is made of our weights, and they of it."""
+    """How one official array and our weights convert to each other."""
 
     name: str
     weights: Sequence[Any]
@@ -24,7 +24,7 @@ class Rule(NamedTuple):
 
 
 class Conversion(NamedTuple):
-    """All of a layer, block or model: every weight of it is under one of these.
+    """The rules of a whole layer, block or model: every weight of it is under one of these.
 
     Attributes:
         official: name of the official module.
@@ -32,7 +32,7 @@ class Conversion(NamedTuple):
         fixed: (weight, value) where the official module has a constant.
         kept: weights that belong to no part of the official module and stay as
             they are.
-        unused: official names that are accepted and hold nothing of the function.
+        unused: official names that are accepted and do not affect the function.
     """
 
     official: str
@@ -42,7 +42,7 @@ class Conversion(NamedTuple):
     unused: Sequence[str] = ()
 
     def under(self, prefix: str) -> "Conversion":
-        """With `prefix` before all names, or behind the name of their collection."""
+        """With `prefix` before all names, or after the name of their collection."""
         return self._replace(
             rules=[rule._replace(name=_under(prefix, rule.name)) for rule in self.rules],
             unused=[_under(prefix, name) for name in self.unused],

@@ -39,7 +39,7 @@ def _layer(layer: Any) -> Conversion:
 
 
 def with_output_matrices(arrays: Arrays, maps: Mapping[str, str]) -> Arrays:
-    """Official arrays with C in the place of every C~.
+    """Official arrays with C in place of every C~.
 
     Args:
         arrays: official arrays of any number of layers.

@@ -23,7 +23,7 @@ Content: TypeAlias = Generator[tuple[str, bytes | None], None, None]
 _BLOCK = 1 << 20
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
-# What an archive may unpack to: so many bytes and so many times its own size. The
+# What an archive may unpack to: this many bytes and this many times its own size. The
 # archives of the tasks grow by factors of 2 to 10.
 _LEAST_LIMIT, _LARGEST_RATIO = 1 << 26, 100
 # More than any header of a tar archive; contents are read in blocks.
@@ -43,7 +43,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*
 
     Args:
         archive: the file; its content counts, not its name.
-        folder: where to.
+        folder: where to unpack to.
         only: members to unpack, such as `"*/listops-1000/*"`.
 
     Returns:
@@ -52,7 +52,7 @@ def unpack(archive: str | os.PathLike, folder: str | os.PathLike, only: str = "*
     Raises:
         ValueError: for an archive that is cut short, damaged or of another kind,
             with a member that would leave the folder or is a link or device, or
-            without any member of `only`.
+            without any member that `only` matches.
         OSError: if the files cannot be written; nothing of them is left.
     """
     archive, folder = pathlib.Path(archive), pathlib.Path(folder)
@@ -85,7 +85,7 @@ def search(
     """The first place where a file or folder lies, or None.
 
     Args:
-        folder: to look in.
+        folder: folder to look in.
         name: relative path of what is looked for.
         under: relative folders it may lie in, the preferred ones first.
 
@@ -100,8 +100,8 @@ def missing(folder: str | os.PathLike, name: str, under: Sequence[str], hint: st
     """The error for what `search` did not find.
 
     Args:
-        folder: that was looked in.
-        name: that was looked for.
+        folder: folder that was searched.
+        name: what was looked for.
         under: relative folders that it may lie in.
         hint: where it comes from.
 
@@ -136,7 +136,7 @@ def stays_inside(name: str) -> bool:
 
 
 def _write(archive: pathlib.Path, content: Content, folder: pathlib.Path) -> int:
-    """Write files; their number."""
+    """Write files, and return their number."""
     count = 0
     with Progress(f"unpacking {archive.name}") as progress, contextlib.ExitStack() as opened:
         for name, block in content:
@@ -229,7 +229,7 @@ def _tar(archive: pathlib.Path, start: bytes, only: str) -> Content:
         limited: Any = _Limited(stream, archive)
         with tarfile.open(fileobj=limited, mode="r:") as content:
             while (member := content.next()) is not None:
-                # A negative size would lead back, and round for ever.
+                # A negative size would lead back, and so on forever.
                 if member.size < 0:
                     raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
                 if not member.isdir() and fnmatch.fnmatchcase(member.name, only):

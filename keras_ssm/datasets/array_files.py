@@ -15,7 +15,7 @@ import numpy as np
 from keras_ssm.datasets.progress import Progress
 
 _FORMAT = "keras_ssm arrays 1"
-# Truth values, whole and broken numbers, and bytes.
+# Booleans, integers, floats and bytes.
 _KINDS = "buifS"
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -25,11 +25,11 @@ class Rows:
     """An array that is written part by part, because it should not be in memory at once.
 
     Args:
-        shape: of the whole array.
-        dtype: of the array and of every part.
+        shape: shape of the whole array.
+        dtype: dtype of the array and of every part.
         chunks: parts, in order, along the first axis. Taken only once the
             arrays before this one in the dictionary are written, so that one
-            pass over a source can leave the values of a later array behind.
+            pass over a source can collect the values of a later array.
     """
 
     shape: tuple[int, ...]
@@ -41,11 +41,11 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
     """Marks and arrays of a file that `write` has written.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
-        `(marks, arrays)`, the arrays as read-only `np.memmap`; None for a file of
-        something else.
+        `(marks, arrays)`, the arrays as read-only `np.memmap`; None for any
+        other file.
 
     Raises:
         EOFError: if the file is not whole, or of another version.
@@ -80,10 +80,10 @@ def read(path: str | os.PathLike) -> tuple[dict[str, str], dict[str, np.ndarray]
 def write(
     path: str | os.PathLike, marks: Mapping[str, str], arrays: Mapping[str, np.ndarray | Rows]
 ) -> None:
-    """Write a new file; that it reaches the disk is left to the caller.
+    """Write a new file; making sure that it reaches the disk is left to the caller.
 
     Args:
-        path: of the file.
+        path: path of the file.
         marks: texts to be kept with the arrays.
         arrays: by name, none of them a scalar.
 
@@ -113,10 +113,10 @@ def write(
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike) -> Iterator[None]:
-    """Say where it was that something could not be written.
+    """Say where it was if something cannot be written.
 
     Args:
-        path: of the file that is written in the block.
+        path: path of the file that is written in the block.
 
     Returns:
         A context manager that raises `OSError` for what fails in its block.
@@ -170,7 +170,7 @@ def _rows(array: np.ndarray | Rows) -> Rows:
 
 
 def _allocate(content: h5py.File, name: str, rows: Rows) -> int:
-    """Room for an array in one piece; its offset in the file."""
+    """Make room for an array in one piece, and return its offset in the file."""
     plan = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     plan.set_layout(h5py.h5d.CONTIGUOUS)
     plan.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)

@@ -19,7 +19,7 @@ class SequenceBatches(keras.utils.PyDataset):
     Epoch `e` has an order of its own that depends on `(seed, e)` alone. `epoch`
     says which one the batches are of; it goes up by one whenever Keras reports
     the end of an epoch, which `fit` does once before its first. Where the
-    number matters, as for a training that is resumed, give `fit` a
+    number matters, as for a training run that is resumed, give `fit` a
     `FollowEpochs(batches)` among its callbacks. Pass `shuffle=False` to `fit`:
     by default it shuffles the order of the batches once more, by a generator
     that is not seeded here.
@@ -28,9 +28,9 @@ class SequenceBatches(keras.utils.PyDataset):
         x: sequences, of shape (count, L) or (count, L, features); pairs of
             sequences, of shape (count, 2, L), with `lengths` of shape (count,
             2). A memory map is read a batch at a time. Or a list of arrays of
-            several lengths, of shape (steps,) or (steps, features) each: L is
-            the longest length then, and every sequence has its own in `lengths`.
-        y: targets, of shape (count, ...); handed on as they are.
+            different lengths, each of shape (steps,) or (steps, features): then L
+            is the longest length, and every sequence has its own in `lengths`.
+        y: targets, of shape (count, ...); passed on as they are.
         batch_size: sequences in a batch.
         lengths: valid steps of every sequence, of shape (count,) or (count, 2).
             What follows them is 0 in every batch, whatever `x` holds there.
@@ -40,18 +40,18 @@ class SequenceBatches(keras.utils.PyDataset):
             that holds all of it; every batch comes from one bucket and is
             as long as it says. JAX and TensorFlow compile once per bucket.
         shuffle: give every epoch an order of its own.
-        seed: of the shuffling.
+        seed: seed of the shuffling.
         mean: subtracted from `x`; broadcasts to one sequence, and is cropped with it if it
             has a value for each of its steps.
         std: divides what is left, like `mean`.
-        drop_last: leave out the batches that are not full; with `shuffle`, other
-            sequences every epoch.
+        drop_last: leave out the batches that are not full; with `shuffle`,
+            different sequences in every epoch.
         shard: `(rank, world)`, for one of several processes that train
             together: process `rank`, from 0, reads its part of every batch and
             nothing else. Batches, their order and `batch_size` are those of all
             processes together, whatever their number, so that a run can go on
-            with another one. A batch that is not full is shared as equally as
-            it can be, the first processes getting one sequence more.
+            with another number. A batch that is not full is shared as equally as
+            possible, the first processes getting one sequence more.
 
     Returns:
         Batches `(x, y)`. x is int32 for integers without `mean` and `std`. Anything
@@ -70,7 +70,7 @@ class SequenceBatches(keras.utils.PyDataset):
     >>> [x.tolist() for x, y in batches]
     [[[3, 1], [7, 0]], [[2, 2, 5, 4]]]
 
-    A list of sequences of several lengths:
+    A list of sequences of different lengths:
 
     >>> batches = keras_ssm.datasets.SequenceBatches([[3, 1], [2, 2, 5, 4], [7]], np.arange(3), 3)
     >>> batches[0][0].tolist()
@@ -143,10 +143,10 @@ class SequenceBatches(keras.utils.PyDataset):
         return len(self._plan)
 
     def samples(self, index: int) -> np.ndarray:
-        """Numbers of the sequences in batch `index` of this epoch, or in its part for `shard`.
+        """Indices of the sequences in batch `index` of this epoch, or in its part for `shard`.
 
         Args:
-            index: of the batch.
+            index: index of the batch.
 
         Returns:
             Integers of shape (batch,), in increasing order.
@@ -164,14 +164,14 @@ class SequenceBatches(keras.utils.PyDataset):
         return self.read(self.samples(index), index)
 
     def read(self, samples: np.ndarray, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Some sequences as they are in batch `index` of this epoch, and their targets.
+        """Read sequences as they are in batch `index` of this epoch, with their targets.
 
         Args:
-            samples: numbers of sequences of the batch.
-            index: of the batch, whose length they get.
+            samples: indices of sequences of the batch.
+            index: index of the batch, whose length they get.
 
         Returns:
-            `(x, y)` of so many rows.
+            `(x, y)`, with a row for each of them.
 
         Example:
 
@@ -198,14 +198,14 @@ class SequenceBatches(keras.utils.PyDataset):
     def _cropped(self, samples: np.ndarray, held: int) -> np.ndarray:
         if isinstance(self._x, Ragged):
             return self._x.cropped(samples, held)
-        # Cropped first and picked then: only what is needed is read.
+        # Cropped first, then picked: only what is needed is read.
         steps = (slice(None),) * (self._axis - 1)
         return self._x[(slice(None), *steps, slice(held))][samples]
 
     def _assigned(
         self, length: int | None, buckets: Sequence[int] | None
     ) -> tuple[list[int], np.ndarray]:
-        """The lengths that batches can have, and the number of every sequence's one."""
+        """The lengths that batches can have, and the index of the one of every sequence."""
         everything = np.zeros(len(self._x), "int32")
         if buckets is None:
             if length is not None:
@@ -254,7 +254,7 @@ class SequenceBatches(keras.utils.PyDataset):
         return values[:, None] if len(sequence) == 1 else values
 
     def _planned(self) -> list[np.ndarray]:
-        """The numbers of the sequences in every batch of this epoch."""
+        """The indices of the sequences in every batch of this epoch."""
         # RandomState, not default_rng: NumPy promises its stream never changes.
         random = np.random.RandomState([self.seed, self._epoch]) if self.shuffle else None
         plan = []
@@ -278,7 +278,7 @@ class SequenceBatches(keras.utils.PyDataset):
         return plan
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process of its own maps the file again instead of being sent its content.
+        # Another process maps the file again instead of being sent its content.
         x = self._x if isinstance(self._x, Ragged) else described(self._x)
         return {**self.__dict__, "_x": x, "_y": described(self._y)}
 
@@ -288,7 +288,7 @@ class SequenceBatches(keras.utils.PyDataset):
 
 
 class FollowEpochs(keras.callbacks.Callback):
-    """Gives batches the order of the epoch that `fit` is in, by the number `fit` gives it.
+    """Gives `SequenceBatches` the order of the epoch that `fit` is in, by the number of the epoch.
 
     Args:
         batches: `SequenceBatches` that `fit` trains on.
@@ -356,7 +356,7 @@ def _lengths(x: np.ndarray | Ragged, lengths: Any) -> np.ndarray | None:
 
 
 def _check_range(name: str, values: np.ndarray | Ragged) -> None:
-    """Refuse integers that would become others in int32."""
+    """Refuse integers that int32 would change."""
     kind = np.iinfo("int32")
     if values.dtype.kind not in "ui" or np.can_cast(values.dtype, "int32"):
         return

@@ -41,7 +41,7 @@ def prepared(
 
     Args:
         data_dir: see `data_folder`.
-        name: of the data set.
+        name: name of the data set.
         settings: everything that decides the arrays; what JSON can hold.
         split: `"train"`, `"validation"` or `"test"`.
 
@@ -61,12 +61,12 @@ def cached(
     """Arrays of an HDF5 file, which is built if it is not there.
 
     A file is used if it is whole, made with the same settings, and its sources
-    have the places, sizes and times they had. Sources that are gone are not missed. Else
+    have the places, sizes and times they had. Sources that are gone are not missed. Otherwise
     it is built under a temporary name, flushed and renamed: at any moment, and
     with any number of processes at once, `path` is a whole file or none.
 
     Args:
-        path: of the file.
+        path: path of the file.
         settings: everything that decides the arrays; what JSON can hold.
         build: gives the arrays by name, none of them a scalar.
         sources: files that the arrays are made from.
@@ -103,10 +103,10 @@ def sequences(
     """Sequences, labels and lengths that come together, for a cache.
 
     Args:
-        shape: of x.
-        dtype: of x.
+        shape: shape of x.
+        dtype: dtype of x.
         parts: `(x, y, lengths)`, each a part along the first axis.
-        lengths_shape: of lengths, if not (count,).
+        lengths_shape: shape of lengths, if not (count,).
 
     Returns:
         `x`, `y` and `lengths` as `Rows`.

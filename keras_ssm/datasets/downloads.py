@@ -1,4 +1,4 @@
-"""Files fetched with a checksum, and fetched further where a fetch was interrupted."""
+"""Downloads with a checksum, which go on where they were interrupted."""
 
 import contextlib
 import glob
@@ -18,14 +18,14 @@ from keras_ssm.datasets.progress import Progress
 
 try:
     import fcntl
-except ImportError:  # without locks, an interrupted fetch is not gone on with
+except ImportError:  # without locks, an interrupted fetch is not resumed
     fcntl = None  # type: ignore[assignment]
 
-# Seconds without a byte until a fetch is given up.
+# Seconds without a byte before a fetch is given up.
 _PATIENCE = 60
 _BLOCK = 1 << 20
 _PARTIAL, _RANGE_NOT_SATISFIABLE = 206, 416
-# In place of the state of a file of which the server says nothing.
+# In place of the state of a file about which the server says nothing.
 _UNKNOWN = "unknown"
 # Without it, Windows would change line ends.
 _BINARY = getattr(os, "O_BINARY", 0)
@@ -44,7 +44,7 @@ def fetch(
         url: address.
         checksum: sha256 or md5 of the file, in hexadecimal digits; None if none
             is published: the download cannot be verified then, and a line says so.
-        name: of the file in the folder.
+        name: name of the file in the folder.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
@@ -99,7 +99,7 @@ class _Part:
 
 
 def _fetch(url: str, checksum: str | None, path: pathlib.Path, part: _Part) -> None:
-    """Once more from the start if what was put together from two fetches is wrong."""
+    """Fetch, once more from the start if what was put together from two fetches is wrong."""
     continued = _receive(url, path.name, part)
     try:
         _check_sum(part.path, checksum, f"Nothing of it was kept. It is from {url}")
@@ -111,7 +111,7 @@ def _fetch(url: str, checksum: str | None, path: pathlib.Path, part: _Part) -> N
 
 
 def _receive(url: str, name: str, part: _Part) -> bool:
-    """Append what the server sends, or begin anew. Whether it was appended."""
+    """Append what the server sends, or begin again; returns whether it was appended."""
     held = part.size()
     with _answered(url, held) as response:
         tag = _tag(url, response)
@@ -122,7 +122,7 @@ def _receive(url: str, name: str, part: _Part) -> bool:
                 part.restart(tag)
             _append(name, part, response)
             return partial
-    # The rest of another file than the one whose start is held.
+    # The rest of a file other than the one whose start is held.
     part.restart(_UNKNOWN)
     return _receive(url, name, part)
 
@@ -176,7 +176,7 @@ def _part_path(target: pathlib.Path, tag: str) -> pathlib.Path:
 
 @contextlib.contextmanager
 def _part(target: pathlib.Path) -> Iterator[_Part]:
-    """What an earlier fetch left, if nobody else is at it, or a new file."""
+    """What an earlier fetch left, if nobody else is using it, or a new file."""
     left = target.parent.glob(f".{glob.escape(target.name)}.*.download") if fcntl else ()
     part = next(filter(None, (_taken(target, path) for path in sorted(left))), None)
     if part is None:

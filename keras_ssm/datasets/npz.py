@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 
-# No compression of the format makes a byte out of less than this part of one.
+# The compression of the format makes a file smaller by this factor at most.
 _LARGEST_RATIO = 1032
 _LEAST_LIMIT = 1 << 16
 
@@ -15,18 +15,18 @@ _LEAST_LIMIT = 1 << 16
 def read(path: str | os.PathLike) -> dict[str, np.ndarray]:
     """The arrays of a `.npz` file by name.
 
-    Unlike `np.load`, it makes no room for more than the file can hold, and takes
-    numbers alone.
+    Unlike `np.load`, it does not make room for more than the file can hold, and
+    takes only numbers.
 
     Args:
-        path: of the file, compressed or not.
+        path: path of the file, compressed or not.
 
     Returns:
-        Arrays of numbers or truth values, in the byte order of this machine.
+        Arrays of numbers or booleans, in the byte order of this machine.
 
     Raises:
         ValueError: for a file that is cut short, damaged or something else, or
-            has other arrays: names it.
+            that has other arrays: names it.
     """
     path = pathlib.Path(path)
     try:

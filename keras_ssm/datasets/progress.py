@@ -1,4 +1,4 @@
-"""How far something long has come, in one line of a terminal."""
+"""The progress of something that takes long, in one line of a terminal."""
 
 import sys
 import time
@@ -33,7 +33,7 @@ class Progress:
         """Say that more items are done.
 
         Args:
-            count: of items.
+            count: number of items.
         """
         self.done += count
         if time.monotonic() >= self._next:

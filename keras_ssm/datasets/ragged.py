@@ -1,4 +1,4 @@
-"""Sequences of several lengths, held as they are."""
+"""Sequences of different lengths, kept without padding."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,10 +9,10 @@ from keras_ssm.datasets.mapped import described, mapped
 
 
 class Ragged:
-    """Arrays of several lengths with the attributes of one array as long as the longest.
+    """Arrays of different lengths, with the attributes of one array as long as the longest.
 
     Args:
-        rows: arrays (steps,) or (steps, features), all of the same number of axes
+        rows: arrays (steps,) or (steps, features), all with the same number of axes
             and features.
 
     Raises:
@@ -29,7 +29,7 @@ class Ragged:
                 )
             if row.shape[1:] != first.shape[1:] or row.ndim != first.ndim:
                 raise ValueError(
-                    "the sequences of `x` must differ in their numbers of steps alone. Received: "
+                    "the sequences of `x` may differ only in their number of steps. Received: "
                     f"x[0] of shape {first.shape}, x[{index}] of shape {row.shape}"
                 )
         self.rows = list(rows)
@@ -43,10 +43,10 @@ class Ragged:
         return len(self.rows)
 
     def cropped(self, samples: np.ndarray, steps: int) -> np.ndarray:
-        """The first steps of some sequences, with 0 behind shorter ones.
+        """The first steps of some sequences, with 0 after the end of shorter ones.
 
         Args:
-            samples: numbers of the sequences.
+            samples: indices of the sequences.
             steps: number of steps.
 
         Returns:
@@ -59,7 +59,7 @@ class Ragged:
         return x
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process of its own maps files again instead of being sent their content.
+        # Another process maps the files again instead of being sent their content.
         return {**self.__dict__, "rows": [described(row) for row in self.rows]}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -68,10 +68,10 @@ class Ragged:
 
 
 def gathered(x: Any) -> "np.ndarray | Ragged":
-    """An array of what can be one, `Ragged` of a list of arrays of several lengths.
+    """Make an array, or a `Ragged` where the sequences have different lengths.
 
     Args:
-        x: array, or list or tuple or array of objects with a sequence each.
+        x: an array; or a list, tuple or array of objects, each of them a sequence.
 
     Returns:
         An array or a `Ragged`.
@@ -89,7 +89,7 @@ def gathered(x: Any) -> "np.ndarray | Ragged":
     except ValueError as error:
         raise ValueError(
             "`x` must be an array, or a list of one array for every sequence. Received: a list "
-            f"with a sequence that is no array ({error})"
+            f"with a sequence that is not an array ({error})"
         ) from error
     if len({row.shape for row in rows}) <= 1 and not any(row.dtype == object for row in rows):
         return np.asarray(rows)

@@ -25,7 +25,7 @@ class Source:
         folder: name of the folder with the data.
         archive: name of the archive that holds it.
         url: address of the archive.
-        checksum: of the archive, see `keras_ssm.datasets.downloads.fetch`.
+        checksum: checksum of the archive; see `keras_ssm.datasets.downloads.fetch`.
         note: how large the archive is, or what else makes the data.
         under: folders inside the archive that it may lie in, the preferred ones first.
     """
@@ -83,7 +83,7 @@ class Source:
         """Fetch the archive, if need be, and unpack the folder.
 
         Args:
-            data_dir: where to.
+            data_dir: where to put them.
 
         Returns:
             The path of the folder.
@@ -108,13 +108,14 @@ def prepare(
     The source is not needed once all splits are prepared.
 
     Args:
-        source: of the data.
+        source: source of the data.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
-        name: of the data set.
+        name: name of the data set.
         settings: everything that decides the arrays.
         builds: by split, a function of the source's folder and of the splits
-            before, to what `keras_ssm.datasets.cache.cached` builds.
-        files: those in the source's folder whose change makes the caches stale.
+            before it, which gives the arrays for `keras_ssm.datasets.cache.cached`.
+        files: gives the files in the source's folder that make the caches stale
+            when they change.
 
     Returns:
         By split, arrays by name.

@@ -1,4 +1,4 @@
-"""Seeded parts of a data set that comes without them."""
+"""Seeded splits of a data set that comes without any."""
 
 import collections
 import hashlib
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def by_class(y: np.ndarray, fractions: Sequence[float], seed: int) -> tuple[np.ndarray, ...]:
-    """Split at random, with the same share of every class in a part.
+    """Split at random, with the same share of every class in each part.
 
     Args:
         y: labels (count,).
@@ -51,7 +51,7 @@ def check_seed(seed: int) -> None:
     """Refuse what NumPy's generators do not take for a seed.
 
     Args:
-        seed: of a split.
+        seed: seed of a split.
 
     Raises:
         ValueError: for anything but a whole number from 0 to 2^32 - 1.
@@ -67,7 +67,7 @@ def check_distinct(paths: Sequence[pathlib.Path]) -> None:
     """Refuse the same content under two names: what is trained on must not be tested on.
 
     Args:
-        paths: of files; folders are passed over.
+        paths: paths of files; folders are skipped.
 
     Raises:
         ValueError: names two files with the same content.

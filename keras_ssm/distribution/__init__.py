@@ -1,4 +1,4 @@
-"""Training on several devices by the engine of the running framework."""
+"""Training on several devices, with the engine of the running framework."""
 
 from keras_ssm.distribution.layouts import layout_map
 from keras_ssm.distribution.parallel import data_parallel, several_processes

@@ -73,7 +73,7 @@ def _call(
 def _moments(
     layer: Any, total: Callable[[Tensor], Tensor], x: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Mean and variance of each feature over the copies, what a mask leaves out aside."""
+    """Mean and variance of each feature over the copies, without masked steps."""
     features = layer.axis % len(x.shape)
     axes = [axis for axis in range(len(x.shape)) if axis != features]
     kept = ops.ones_like(x[..., :1])

@@ -2,7 +2,7 @@
 
 import keras
 
-# By the name that a layer has by default, its weights and the axis of each that is cut.
+# By the name that a layer has by default, its weights and the axis of each that is split.
 _SHARED = r"(s5|lru)(_\d+)?"
 _CHANNELS = r"(s4d|s4|dss)(_\d+)?"
 _RULES: dict[str, tuple[int, int]] = {
@@ -25,9 +25,9 @@ _RULES: dict[str, tuple[int, int]] = {
 
 
 def layout_map(mesh: keras.distribution.DeviceMesh) -> keras.distribution.LayoutMap:
-    """Where the weights of state space models lie, for `keras.distribution.ModelParallel`.
+    """Layout of state space models over devices, for `keras.distribution.ModelParallel`.
 
-    Cut over the last axis of the mesh are
+    Split along the last axis of the mesh are
 
     - the modes of S5 and LRU, which share a state over the channels: all of
       `Lambda`, `log_step`, the rows of `B` and the columns of `C`;
@@ -39,7 +39,7 @@ def layout_map(mesh: keras.distribution.DeviceMesh) -> keras.distribution.Layout
     Other weights, such as those of norms, are whole on every device. So are
     those of layers with a name of your own: rules go by the names that layers
     have by default, and others can be added to what is returned. The numbers of
-    modes, channels and units must be multiples of the devices.
+    modes, channels and units must be multiples of the number of devices.
 
     Args:
         mesh: devices; the last axis is for the weights, the first for the batch.

@@ -1,4 +1,4 @@
-"""Data parallelism, by the engine of the running framework."""
+"""Data parallelism, with the engine of the running framework."""
 
 import contextlib
 import importlib
@@ -27,13 +27,13 @@ def several_processes() -> bool:
 def data_parallel() -> Iterator[Replicas]:
     """Train a copy of the model on every device, each with a part of every batch.
 
-    - JAX: all devices, by `keras.distribution.DataParallel`; in several
+    - JAX: all devices, with `keras.distribution.DataParallel`; in several
       processes if the variables `KERAS_DISTRIBUTION_JOB_ADDRESSES`,
       `..._NUM_PROCESSES` and `..._PROCESS_ID` of `keras.distribution.initialize`
       are set.
-    - TensorFlow: all devices, by `tf.distribute.MirroredStrategy`; in several
-      processes, by `MultiWorkerMirroredStrategy`, if `TF_CONFIG` is set.
-    - PyTorch: one device in each process that `torchrun` has started, by
+    - TensorFlow: all devices, with `tf.distribute.MirroredStrategy`; in several
+      processes, with `MultiWorkerMirroredStrategy`, if `TF_CONFIG` is set.
+    - PyTorch: one device in each process that `torchrun` has started, with
       `DistributedDataParallel`.
 
     Returns:
@@ -42,7 +42,7 @@ def data_parallel() -> Iterator[Replicas]:
 
     Raises:
         ValueError: for a backend without an engine, or where processes were
-            not started as it wants them.
+            not started as it requires.
         LostProcessError: if another process ends while this one trains.
 
     Example:

@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 class LostProcessError(ConnectionError):
-    """Another process of the training run ended, so that this one cannot go on.
+    """Another process of the training run ended, so this one cannot go on.
 
     Example:
 
@@ -48,7 +48,7 @@ class Replicas:
     rank, world, count, stream = 0, 1, 1, 0
 
     def scope(self) -> Any:
-        """Where the model is made or loaded, and compiled.
+        """Open the context in which the model is made or loaded, and compiled.
 
         Returns:
             A context manager.
@@ -79,7 +79,7 @@ class Replicas:
             model: made and compiled in the `scope`, with `jit_compile` left to
                 Keras.
             batches: of all processes together, the same in each.
-            validation: others like it.
+            validation: batches like them, to validate on.
             callbacks: of `model.fit`; batches follow its epochs.
             **options: other arguments of `model.fit`, such as `epochs`.
 
@@ -137,7 +137,7 @@ class Replicas:
         return model.evaluate(self._share(batches, training=False), **options)
 
     def gather(self, text: str) -> list[str]:
-        """A text of every process, in their order; each must call this.
+        """Collect a text from every process, in their order; each must call this.
 
         Args:
             text: of this process.
@@ -159,7 +159,7 @@ class Replicas:
         return [bytes(row[row >= 0].astype("uint8")).decode() for row in self._gather(padded)]
 
     def together(self, action: Callable[[], T]) -> T:
-        """Do something in every process that may fail in one, which all learn of.
+        """Run an action in every process, and fail in all if it fails in one.
 
         Args:
             action: called without arguments.
@@ -189,7 +189,7 @@ class Replicas:
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
-        """What this process does by itself, as saving the model, is done inside.
+        """Open the context for what this process does by itself, such as saving the model.
 
         Returns:
             A context manager.

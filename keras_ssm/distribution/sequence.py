@@ -1,4 +1,4 @@
-"""Sequence parallelism: the length of the sequences is cut over devices."""
+"""Sequence parallelism: the length of the sequences is split across devices."""
 
 import math
 import warnings
@@ -37,33 +37,34 @@ class SequenceParallel(keras.distribution.DataParallel):
 
 
 def sequence_parallel(mesh: keras.distribution.DeviceMesh, axis: str) -> SequenceParallel:
-    """Cut long sequences over devices: each runs its piece, and only states travel.
+    """Split long sequences across devices: each runs its piece, and only states travel.
 
     The state space layers of a model that is made and trained in its scope run
     their piece of the length on each device, and exchange the states between
     the pieces, of the size (devices, batch, state_width) for each direction;
     with a mask the last outputs too. Work and memory of a device fall with the
     number of devices. Layers that act on every step by itself need nothing, and
-    what sums over the length, as a pooling or a batch norm does, is summed over
-    the devices by JAX.
+    sums over the length, such as those of a pooling or a batch norm, are summed
+    over the devices by JAX.
 
     Outputs, states and gradients are those of one device, up to rounding. S4D,
-    S4 and DSS run by chunks of time, whatever their `method`. `go_backwards`
+    S4 and DSS run in chunks of time, whatever their `method`. `go_backwards`
     reverses the sequence first, for which all of it travels.
 
     Args:
         mesh: devices. Axes other than `axis` share the batch.
-        axis: name of the mesh axis over which the length is cut.
+        axis: name of the mesh axis along which the length is split.
 
     Returns:
         A distribution for `keras.distribution.set_distribution`, or to be used
-        by `with sequence_parallel(mesh, axis).scope():`.
+        as `with sequence_parallel(mesh, axis).scope():`.
 
     Raises:
         ValueError: on a backend other than JAX, or for an axis that the mesh
             does not have. When a layer runs: for a length that is not a
-            multiple of the devices, and for steps that vary or resets of S4, or
-            resets of a softmax kernel, which only go one step after the other.
+            multiple of the number of devices, and for steps of varying size or
+            resets of S4, or resets of a softmax kernel, which can only run one
+            step at a time.
 
     Example:
 
@@ -77,7 +78,7 @@ def sequence_parallel(mesh: keras.distribution.DeviceMesh, axis: str) -> Sequenc
     """
     if keras.backend.backend() != "jax":
         raise ValueError(
-            "sequences are cut over devices on the JAX backend, by `jax.shard_map`. "
+            "sequences are split across devices on the JAX backend, by `jax.shard_map`. "
             f"Received: backend {keras.backend.backend()}"
         )
     if not isinstance(mesh, keras.distribution.DeviceMesh) or axis not in mesh.axis_names:

@@ -9,14 +9,14 @@ from keras_ssm.datasets import SequenceBatches
 
 
 class SharedBatches(keras.utils.PyDataset):
-    """The part of one process of the batches of all, with as many rows in every copy.
+    """One process's part of all batches, with the same number of rows in every copy.
 
     Engines take equal parts only. A batch of n rows that the copies cannot
     share equally is filled up to P rows, with copies of its first sequence that
-    have weight 0. All batches have weights then:
+    have weight 0. All batches then have weights:
 
     - in an evaluation, whose mean over an epoch counts rows, c = sum P / sum n
-      for every real row, so that what is filled up is not counted;
+      for every real row, so that added rows are not counted;
     - in training, P / n, so that the loss of the batch, and its gradient, is the
       mean over its n sequences.
 

@@ -81,7 +81,7 @@ def data_parallel() -> Iterator[TorchReplicas]:
 
 
 def _start() -> bool:
-    """Join the other processes that the environment tells of; whether it was done here."""
+    """Join the other processes that the environment names; whether it was done here."""
     if not distributed.is_available():
         raise ValueError(
             "training on several devices needs a build of PyTorch with torch.distributed. "

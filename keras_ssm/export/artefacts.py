@@ -17,8 +17,8 @@ from keras_ssm.layers.base import SSM
 from keras_ssm.ops.exporting import restrict
 from keras_ssm_runner import EXTRA
 
-# Between float32 sums in another order, or in another runtime. What an int8 file is off by is
-# told, not judged: whether it is too much, only the accuracy on a task can say.
+# Between float32 sums in another order, or in another runtime. The error of an int8 file is
+# reported, not judged: only the accuracy on a task can say whether it is too large.
 TOLERANCE = {False: 1e-4, True: 0.5}
 
 
@@ -32,8 +32,8 @@ def model(
 ) -> Artefact:
     """Export a model of whole sequences.
 
-    Where the format has no FFT, layers that compute a convolution take
-    `method="chunk"`, and softmax kernels the convolution's own sum.
+    Where the format has no FFT, layers that compute a convolution use
+    `method="chunk"`, and softmax kernels sum the convolution directly.
 
     Args:
         model: a functional or Sequential model.
@@ -42,7 +42,7 @@ def model(
         format: `"onnx"`, `"litert"`, `"saved_model"`, `"openvino"` or `"torch"`;
             by default what the suffix says.
         length: of the sequences. None keeps what the model has, free lengths included.
-        int8: quantise the weights of projections and dense layers to 8 bits, for
+        int8: quantize the weights of projections and dense layers to 8 bits, for
             ONNX and LiteRT. The recurrence and its state stay float.
         sampling_rate: of the sequences in Hz, for the metadata.
 
@@ -52,7 +52,7 @@ def model(
     Raises:
         ValueError: for a model that the format cannot hold; for a file whose
             numbers are not those of the model, which is removed.
-        ImportError: for a package that is missing: names it.
+        ImportError: if a package is missing, naming it.
 
     Example:
 
@@ -76,7 +76,7 @@ def step(
 ) -> Artefact:
     """Export a causal model as one step, with its states as inputs and outputs.
 
-    The discretised systems are constants in the file. Its inputs are `x` and the
+    The discretized systems are constants in the file. Its inputs are `x` and the
     states by the names that `models.streaming` gives them, its outputs `y` and the
     states with `next_` before their names.
 
@@ -84,7 +84,7 @@ def step(
         model: what `models.streaming` takes.
         path: see `model`.
         format: see `model`.
-        chunk: steps in a call; None for one step without a time axis.
+        chunk: steps per call; None for one step without a time axis.
         int8: see `model`.
         sampling_rate: of the steps in Hz, for the metadata.
 
@@ -94,7 +94,7 @@ def step(
     Raises:
         ValueError: as `model` does; for a model that cannot stream, naming the
             layer and why.
-        ImportError: for a package that is missing: names it.
+        ImportError: if a package is missing, naming it.
 
     Example:
 

@@ -1,7 +1,7 @@
-"""Export under another Keras backend than the running one: a process of its own, with the command.
+"""Export under another Keras backend than the running one, in a separate process.
 
-A model has the same weights under every backend, so that it is saved, and
-loaded by `keras-ssm export` under one that writes the format.
+A model has the same weights under every backend, so it is saved, and loaded by
+a process under one that writes the format.
 """
 
 import importlib.util

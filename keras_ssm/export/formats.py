@@ -42,7 +42,7 @@ class Format(NamedTuple):
         suffix: of its file; empty for a folder.
         backends: Keras backends that write it, the best first.
         has_fft: whether it holds an FFT of any length.
-        int8: whether weights can be quantised on the way.
+        int8: whether weights can be quantized on the way.
         packages: whose versions are noted, and which the extra `export` installs.
     """
 

@@ -1,4 +1,4 @@
-"""What an ONNX graph gets after a framework has written it: metadata, and weights of 8 bits."""
+"""What an ONNX graph gets after a framework has written it: metadata, and 8-bit weights."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ OPSET = 17
 
 
 def finish(model: Any, path: pathlib.Path, metadata: dict[str, Any], int8: bool) -> None:
-    """Write a model with its metadata, quantised if asked to."""
+    """Write a model with its metadata, quantized if asked to."""
     import onnx
 
     if int8:
@@ -22,9 +22,9 @@ def finish(model: Any, path: pathlib.Path, metadata: dict[str, Any], int8: bool)
 
 
 def _quantised(model: Any, folder: pathlib.Path) -> Any:
-    """The weights of matrix products as integers of 8 bits: projections and dense layers.
+    """The weights of matrix products as 8-bit integers: projections and dense layers.
 
-    Those with a constant matrix alone; the recurrence and its states stay float.
+    Only those with a constant matrix; the recurrence and its states stay float.
     """
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic

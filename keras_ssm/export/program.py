@@ -1,4 +1,4 @@
-"""What is exported: a function of flat, named tensors, and what a file says of itself."""
+"""What is exported: a function of flat, named tensors, and what a file says about itself."""
 
 import platform
 import re
@@ -46,12 +46,12 @@ class State(NamedTuple):
 
 
 class Program(NamedTuple):
-    """A function of tensors, of the inputs and then the states, that gives outputs and states.
+    """A function of the input tensors and then the states that gives outputs and states.
 
     Attributes:
         source: the Keras model.
-        streams: whether a call goes on where the one before ended.
-        chunk: steps in a call; None for one step without a time axis.
+        streams: whether a call goes on where the previous one ended.
+        chunk: steps per call; None for one step without a time axis.
         pooled: whether what comes out has no time axis, for every output.
     """
 
@@ -76,7 +76,7 @@ class Program(NamedTuple):
         return [*(port.tensor for port in self.outputs), *(s.output for s in self.states)]
 
     def metadata(self, sampling_rate: float | None, packages: Iterable[str]) -> dict[str, Any]:
-        """What the file says of itself, for JSON."""
+        """What the file says about itself, for JSON."""
         layers = [layer for layer in self.source._flatten_layers() if isinstance(layer, SSM)]
         return {
             "kind": "step" if self.streams else "sequence",
@@ -148,7 +148,7 @@ def stream(model: Any, chunk: int | None = None) -> Program:
     machine = Machine(model)
     graph = machine.graph
     single = chunk is None
-    # Discretised here once, and constants in the file: a tensor would be one more input of a graph.
+    # Discretized here once, and constants in the file: a tensor would be one more input of a graph.
     systems = keras.tree.map_structure(
         lambda x: ops.convert_to_numpy(x) if ops.is_tensor(x) else x,
         [place.part.prepare() for place in machine.places],

@@ -47,7 +47,7 @@ def write_litert(
     """A flat buffer of builtin operations, with the metadata in a zip behind it.
 
     With `int8`, the weights of matrix products, which are the projections and
-    the dense layers, are integers of 8 bits with one scale for each row.
+    the dense layers, are 8-bit integers with one scale for each row.
     """
     with tempfile.TemporaryDirectory() as folder:
         write_saved_model(pathlib.Path(folder) / "model", program, metadata)

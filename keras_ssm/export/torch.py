@@ -70,7 +70,7 @@ def write_onnx(path: pathlib.Path, program: Program, metadata: dict[str, Any], i
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say of modules that are no children of another."""
+    """Silence what the exporters say about modules that are not children of another."""
     level = logging.getLogger("torch").level
     logging.getLogger("torch").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):

@@ -22,7 +22,7 @@ def error(program: Program, path: pathlib.Path) -> float:
 
 
 def samples(ports: list[Port], length: int, seed: int = 0) -> list[np.ndarray]:
-    """Inputs (batch, ...) by chance, of `length` steps where the length is free."""
+    """Random inputs (batch, ...), of `length` steps where the length is free."""
     rng = np.random.default_rng(seed)
     found = []
     for port in ports:

@@ -15,7 +15,7 @@ from keras_ssm.hub.presets import WholePreset
 class SSMAudioClassifier(Head, WholePreset, keras_hub.models.Task):
     """Classifier of raw waveforms: backbone, mean over the samples, linear head.
 
-    keras-hub has no base class for this task, so that it stands on its `Task`;
+    keras-hub has no base class for this task, so this one builds on its `Task`;
     the defaults of `compile` are those of its `TextClassifier`.
 
     Args:

@@ -13,7 +13,7 @@ from keras_ssm.hub.backbone import SSMFeatureBackbone
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class SSMAudioConverter(keras_hub.layers.AudioConverter):
-    """Waveforms to `features` and `padding_mask` of one length.
+    """Waveforms to `features` and `padding_mask` of the same length.
 
     Args:
         max_samples: length of all outputs: shorter waveforms are padded with

@@ -11,7 +11,7 @@ from keras_ssm.hub.presets import WholePreset
 from keras_ssm.layers import SSMBlock
 from keras_ssm.layers.names import layer_class, layer_name, make_layer
 
-# Inputs that a backbone may have beside its own, with their types.
+# Inputs that a backbone may have besides its own, with their types.
 _EXTRA_INPUTS = {"time_steps": "float32", "resets": "bool"}
 
 
@@ -81,7 +81,7 @@ class BlockBackbone(WholePreset, keras_hub.models.Backbone):
         self.extra_inputs = tuple(extra_inputs)
 
     def default_lora_layer_names(self) -> list[str]:
-        """The dense layers behind each state space: the weights that mix features."""
+        """The dense layers after each state space layer: the weights that mix features."""
         return ["out1", "out2"]
 
     def enable_lora(self, rank: int, target_layer_names: list[str] | None = None) -> None:
@@ -120,14 +120,14 @@ class BlockBackbone(WholePreset, keras_hub.models.Backbone):
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class SSMBackbone(BlockBackbone):
-    """Token ids to hidden vectors through a stack of `SSMBlock`, as a keras-hub backbone.
+    """Keras-hub backbone from token ids to hidden vectors, through a stack of `SSMBlock`.
 
-    Gating is the layer's own paper's; the norm comes before each layer and once
-    more at the end.
+    The gating is that of the layer's own paper; the norm comes before each layer
+    and once more at the end.
 
     Args:
         vocabulary_size: number of token ids.
-        layer: `"s5"`, `"s4d"`, `"dss"`, `"lru"`, or a registered class of your own.
+        layer: `"s5"`, `"s4d"`, `"s4"`, `"dss"`, `"lru"`, or a registered class of your own.
         depth: number of blocks.
         width: features between the blocks.
         state_size: N (DSS, S4D) or P (S5) of the layer.
@@ -201,11 +201,11 @@ class SSMBackbone(BlockBackbone):
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class SSMFeatureBackbone(BlockBackbone):
-    """The same for audio and other time series: a linear map takes the embedding's place.
+    """Keras-hub backbone for audio and other time series, which a linear map embeds.
 
     Args:
         features: channels of a step: 1 for a waveform.
-        **kwargs: see `SSMBackbone`; long sequences want a small `step_min`, e.g.
+        **kwargs: see `SSMBackbone`; long sequences need a small `step_min`, e.g.
             `ssm_options={"step_min": 1e-4}`.
 
     Inputs:

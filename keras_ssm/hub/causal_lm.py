@@ -34,7 +34,7 @@ class SSMCausalLM(WholePreset, keras_hub.models.CausalLM):
     prompt, and a row of the result begins with its prompt.
 
     Args:
-        backbone: an `SSMBackbone` of layers of one direction.
+        backbone: an `SSMBackbone` of unidirectional layers.
         preprocessor: an `SSMCausalLMPreprocessor`, or None to give token ids
             and padding masks.
         **kwargs: `name` of `keras.Model`.

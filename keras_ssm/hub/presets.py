@@ -16,13 +16,13 @@ WEIGHTS, SHARDED_WEIGHTS, TASK_WEIGHTS = (
 class WholePreset:
     """Mixin of backbones and tasks: `from_preset` refuses a folder that lacks a file.
 
-    keras-hub takes some missing files for choices: without `task.weights.h5`, for
-    instance, it gives a head of random weights.
+    keras-hub takes some missing files for a choice: without `task.weights.h5`, for
+    instance, it gives a head with random weights.
     """
 
     @classmethod
     def from_preset(cls, preset: Any, load_weights: bool = True, **kwargs: Any) -> Any:
-        """As in keras-hub, for folders that are whole.
+        """Load a preset as keras-hub does, but refuse a folder that lacks a file.
 
         Args:
             preset: path of a folder, or whatever else keras-hub takes.
@@ -31,7 +31,7 @@ class WholePreset:
                 classifier a new head.
 
         Raises:
-            ValueError: for a folder that lacks a file, naming it, or holds half of one.
+            ValueError: for a folder that lacks a file, naming it, or holds only a part of one.
         """
         if isinstance(preset, os.PathLike):
             preset = os.fspath(preset)

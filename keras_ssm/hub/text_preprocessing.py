@@ -36,7 +36,7 @@ class SSMByteTokenizer(keras_hub.tokenizers.ByteTokenizer):
         self._add_special_token(chr(255), "end_token")
         super().__init__(lowercase=lowercase, **kwargs)
 
-    # Bytes need no files beside the configuration.
+    # Bytes need no files besides the configuration.
 
     def save_assets(self, dir_path: str) -> None:
         pass
@@ -121,8 +121,8 @@ class SSMCausalLMPreprocessor(keras_hub.models.CausalLMPreprocessor):
                 takes the preprocessor's.
 
         Raises:
-            ValueError: for no prompt, an empty prompt without a start token, or
-                one longer than `sequence_length`.
+            ValueError: if there is no prompt, or for an empty prompt without a start
+                token or one longer than `sequence_length`.
         """
         if not self.built:
             self.build(None)

@@ -1,4 +1,4 @@
-"""State space layers for Keras, their base and cell, and what stands around them."""
+"""State space layers for Keras, their base class and cell, and the layers built around them."""
 
 from keras_ssm.layers.base import SSM
 from keras_ssm.layers.block import SSMBlock

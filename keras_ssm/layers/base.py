@@ -1,4 +1,4 @@
-"""The abstract base of all state space layers, and of yours."""
+"""The abstract base class of all state space layers, including your own."""
 
 import numbers
 from collections.abc import Mapping, Sequence
@@ -20,22 +20,22 @@ from keras_ssm.types import Pair, Tensor
 
 
 class SSM(keras.layers.Layer):
-    """Base of the state space layers: everything but the weights and what they mean.
+    """Abstract base class of the state space layers: everything but the weights and their meaning.
 
-    A layer of this family is a parametrisation: it owns weights and turns them
-    into a discretised system (see `keras_ssm.ops.systems`), which is what runs.
+    A layer of this family is a parametrization: it owns weights and turns them
+    into a discretized system (see `keras_ssm.ops.systems`), which is what runs.
     The base does the rest as Keras' recurrent layers do: whole sequences, single
     steps, chunks with the state carried over, masks, both directions, states in
     and out, irregular time, mixed precision.
 
     A subclass has
 
-    - `system_class`, the kind of system it gives (an attribute or property);
-    - `modes`, how many complex modes it stores, for one channel where each has
-      a state of its own;
+    - `system_class`, the kind of system it returns (an attribute or property);
+    - `modes`, how many complex modes it stores, per channel where each channel
+      has a state of its own;
     - `build(input_shape)`, which calls `super().build(input_shape)` and then
       creates the weights with `add_parameter`;
-    - `system(rate, time_steps)`, the discretised system;
+    - `system(rate, time_steps)`, the discretized system;
     - `get_config()` with its own arguments;
 
     and, where they apply, `weight_names`, for which `<name>_initializer`,
@@ -157,11 +157,11 @@ class SSM(keras.layers.Layer):
 
     @property
     def modes(self) -> int:
-        """Complex modes stored, for one channel where each has a state of its own."""
+        """Number of complex modes stored, per channel where each has a state of its own."""
         raise NotImplementedError  # the constructor refuses a subclass without it
 
     def system(self, rate: Any = None, time_steps: Tensor | None = None) -> Any:
-        """The weights as a discretised system, which `step` and `analysis` take.
+        """The weights as a discretized system, which `step` and `analysis` take.
 
         Args:
             rate: factor on all step sizes; None takes the layer's.
@@ -182,8 +182,8 @@ class SSM(keras.layers.Layer):
 
         Returns:
             Two complex pairs that broadcast against each other: Lambda, and the
-            step size of its real and of its imaginary part, which differ in
-            `DSS` alone. A layer without step sizes has Lambda = log lam at
+            step size of its real and of its imaginary part, which differ only
+            in `DSS`. A layer without step sizes has Lambda = log lam at
             `rate=1` and steps of `rate`.
         """
         log_lam = self.checked_system(1.0).log_lam
@@ -193,8 +193,8 @@ class SSM(keras.layers.Layer):
     def eigenvalues(self) -> tuple[np.ndarray, np.ndarray, bool]:
         """Lambda and log lam of the stored modes in complex128, and whether growth is bounded.
 
-        What `analysis.modes` shows. A mode with |lam| > 1 is bounded in a
-        softmax kernel, which ends.
+        This is what `analysis.modes` shows. A mode with |lam| > 1 is bounded in a
+        softmax kernel, which has an end.
         """
         system = self.checked_system()
         log_lam = system.exponents()
@@ -236,13 +236,13 @@ class SSM(keras.layers.Layer):
         """Add a weight that keeps its precision under any dtype policy.
 
         Args:
-            name: of the weight. `<name>_initializer`, `<name>_regularizer` and
-                `<name>_constraint` of the layer apply to it, those of `C` to
-                `C_backward` as well.
-            shape: of the weight.
-            initializer: where the layer was given none; an initializer or a
-                name that `keras_ssm.initializers.get` knows.
-            group: what `optimizers.adamw` gives its learning rate by:
+            name: name of the weight. `<name>_initializer`, `<name>_regularizer`
+                and `<name>_constraint` of the layer apply to it, those of `C`
+                to `C_backward` as well.
+            shape: shape of the weight.
+            initializer: used where the layer was given none; an initializer or
+                a name that `keras_ssm.initializers.get` knows.
+            group: what `optimizers.adamw` chooses its learning rate by:
                 `"eigenvalues"`, `"input"`, `"output"`, `"step"` or a name of
                 your own; None for the rest of the model.
             trainable: False for a constant.
@@ -268,16 +268,16 @@ class SSM(keras.layers.Layer):
         return weight
 
     def durations(self, rate: Any, time_steps: Tensor | None, axes: int) -> Any:
-        """What step sizes are multiplied by: the rate times the duration of each step.
+        """The factor on the step sizes: the rate times the duration of each step.
 
         Args:
-            rate: of `system`.
-            time_steps: of `system`.
-            axes: of the step sizes, for which the result has as many of length 1
-                behind those of `time_steps`.
+            rate: see `system`.
+            time_steps: see `system`.
+            axes: number of axes of the step sizes; the result has as many axes
+                of length 1 after those of `time_steps`.
 
         Returns:
-            A number without `time_steps`, else a tensor (batch, length, 1, ...)
+            A number if `time_steps` is None, else a tensor (batch, length, 1, ...)
             or (batch, 1, ...).
         """
         rate = self.rate if rate is None else rate
@@ -389,7 +389,7 @@ class SSM(keras.layers.Layer):
         """`_run`, each device with its piece of the sequences."""
         if mask is not None:
             mask = ops.cast(self._steps_like("mask", mask, inputs), "bool")
-            # What masked steps hold, NaN for instance, reaches nothing.
+            # What masked steps hold, NaN for instance, must not spread.
             inputs = ops.convert_to_tensor(inputs)
             inputs = ops.where(mask[..., None], inputs, ops.zeros_like(inputs))
             if time_steps is not None:
@@ -410,7 +410,7 @@ class SSM(keras.layers.Layer):
         time_steps: Tensor | None,
         resets: Tensor | None,
     ) -> tuple[Tensor, Any, Any, Any, masking.Compaction | None]:
-        """What is given for every step, in the order of the recurrence, and where the valid are."""
+        """What is given for every step, in the order of the recurrence, and which are valid."""
         u = ops.cast(ops.convert_to_tensor(inputs), self.parameter_dtype)
         if u.shape[1] == 0:
             raise ValueError(
@@ -460,7 +460,7 @@ class SSM(keras.layers.Layer):
         rate: Any = None,
         resets: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What a loop of `step` gives, computed as a whole sequence.
+        """Run a sequence from a given state: the result of a loop of `step`, computed at once.
 
         Args:
             inputs: tensor (batch, length, features).
@@ -532,7 +532,8 @@ class SSM(keras.layers.Layer):
         Args:
             length: number of steps.
             rate: factor on all step sizes; None takes the layer's.
-            backward: that of the backward direction of a bidirectional layer.
+            backward: return the kernel of the backward direction of a
+                bidirectional layer.
 
         Returns:
             Tensor (channels, features, length) where each channel has a state of
@@ -559,7 +560,7 @@ class SSM(keras.layers.Layer):
         return value
 
     def _of_each_sequence(self, name: str, value: Any, u: Tensor) -> Tensor:
-        """What has one entry for each sequence of a step, (batch,) or (batch, 1), as (batch,)."""
+        """A value with one entry per sequence of a step, (batch,) or (batch, 1), as (batch,)."""
         value = ops.convert_to_tensor(value)
         shape, batch = tuple(value.shape), u.shape[0]
         fits = None in (batch, shape[0]) or shape[0] == batch if shape else False
@@ -589,10 +590,11 @@ class SSM(keras.layers.Layer):
                 earlier step or from a call with `return_state=True`.
             time_steps: tensor (batch,), or None for ones.
             rate: factor on all step sizes; None takes the layer's.
-            resets: boolean (batch,), whose state starts anew before this step.
-            system: what `system()` gave, or better its `stepper()`, which saves
-                half of the work or more over many steps; it holds a rate and
-                the sizes of the steps.
+            resets: boolean (batch,), the sequences whose state starts anew
+                before this step.
+            system: the result of `system()`, or better its `stepper()`, which
+                saves half of the work or more over many steps; it holds a rate
+                and the sizes of the steps.
 
         Returns:
             The output (batch, output features) and the next state.
@@ -682,14 +684,14 @@ class SSM(keras.layers.Layer):
         return None if initial_state is None else self._checked_state(initial_state, batch)
 
     def _stored_state(self, batch: Any) -> Tensor:
-        """The state of the batch before, if it was as large."""
+        """The final state of the previous batch, if that was of the same size."""
         rows = self._state.shape[0]
         message = (
             f"The batch size of the stateful layer {self.name!r} cannot change. Expected: {rows}"
         )
         if isinstance(batch, int) and batch != rows:
             raise ValueError(f"{message}. Received: {batch}")
-        # A copy: the state is assigned to before a gradient may need what it was.
+        # A copy: the state is assigned to before a gradient may need its old value.
         state = ops.copy(ops.convert_to_tensor(self._state))
         return state if isinstance(batch, int) else with_rows(state, batch, message)
 
@@ -754,7 +756,7 @@ class SSM(keras.layers.Layer):
 
 @traced_once
 def _run_system(restricted: bool, system: Any, *arguments: Any) -> tuple[Tensor, Any]:
-    """`system.run`, whose trace layers of one shape share, where it goes the same way."""
+    """`system.run`, with one trace for all layers of a shape that take the same path."""
     return system.run(*arguments)
 
 

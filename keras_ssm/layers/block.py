@@ -30,9 +30,9 @@ class SSMBlock(Composite):
         prenorm: norm before the layer, or (False) after the residual sum.
         dropout: rate, shared over time.
         residual: add the input of the block.
-        norm_epsilon: epsilon of the norm. S5 used 1e-6 in layer norm; torch
+        norm_epsilon: epsilon of the norm. S5 uses 1e-6 in layer norm, torch
             code 1e-5.
-        norm_momentum: share of the old average that batch norm keeps in a
+        norm_momentum: share of the old average that batch norm keeps at each
             step: 0.95 in most S5 models, 0.9 in torch code.
         use_mask: leave masked steps out of norm and layer. False treats them
             like any other step, as the official code treats padding; the mask
@@ -53,8 +53,8 @@ class SSMBlock(Composite):
         (batch, length, features)
 
     Raises:
-        ValueError: for an unknown name, an `ssm` that is no state space layer or
-            does not return sequences, or a gating that cannot bring the layer's
+        ValueError: for an unknown name, an `ssm` that is not a state space layer
+            or does not return sequences, or a gating that cannot bring the layer's
             output channels back to the features of the input.
 
     Example:
@@ -143,7 +143,7 @@ class SSMBlock(Composite):
         training: bool | None = None,
     ) -> Tensor:
         if mask is not None and not self.use_mask:
-            # Without the mask that Keras hangs on a tensor and gives to every layer called on it.
+            # Without the mask that Keras attaches to a tensor and gives every layer called on it.
             inputs, mask = ops.copy(inputs), None
         x = self._before(inputs, mask, training)
         y = self.ssm(
@@ -184,7 +184,7 @@ class SSMBlock(Composite):
             time_steps: see `SSM.step`.
             rate: see `SSM.step`.
             resets: see `SSM.step`.
-            system: what `ssm.system().stepper()` gave, or None.
+            system: the result of `ssm.system().stepper()`, or None.
         """
         inputs = ops.cast(inputs, self.compute_dtype)[:, None]
         x = self._before(inputs, None, False)[:, 0]
@@ -200,7 +200,7 @@ class SSMBlock(Composite):
         rate: Any = None,
         resets: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """What a loop of `step` gives, computed as a whole sequence.
+        """Run a sequence from a given state: the result of a loop of `step`, computed at once.
 
         Args:
             inputs: tensor (batch, length, features).

@@ -25,7 +25,7 @@ class SSMCell(Composite):
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Raises:
-        ValueError: for something else than a state space layer, or one that
+        ValueError: for anything other than a state space layer, or one that
             reads backwards.
 
     Example:
@@ -71,7 +71,7 @@ class SSMCell(Composite):
         return y, [state]
 
     def get_initial_state(self, batch_size: Any = None) -> list[Tensor]:
-        """The zero state."""
+        """The zero state of `batch_size` sequences."""
         zeros = keras.ops.zeros((batch_size, self.state_size), dtype=self.ssm.parameter_dtype)
         return [zeros]
 

@@ -12,10 +12,10 @@ _DECIDED = ("name", "units", "axis", "epsilon", "momentum", "rate")
 class Composite(keras.layers.Layer):
     """Base of layers with parts, which stay as they were made when the layer is saved or cloned.
 
-    A part that was frozen, quantised, given LoRA, a dtype policy or a
+    A part that was frozen, quantized, given LoRA, a dtype policy or a
     regularizer by itself keeps it: its config is in the outer layer's, under
-    `parts`. Setting `trainable=False` in the constructor freezes all parts, those
-    that `build` makes included.
+    `parts`. Setting `trainable=False` in the constructor freezes all parts,
+    including those that `build` makes.
     """
 
     _saved_parts: dict[str, Any] | None = None
@@ -59,5 +59,5 @@ class Composite(keras.layers.Layer):
 
 
 def as_tensor(x: Any) -> Any:
-    """A tensor of what may be a NumPy array; None stays."""
+    """A tensor of what may be a NumPy array; None stays None."""
     return None if x is None else ops.convert_to_tensor(x)

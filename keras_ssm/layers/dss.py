@@ -1,4 +1,4 @@
-"""DSS: diagonal state spaces that share their eigenvalues over the channels."""
+"""DSS: diagonal state spaces that share their eigenvalues across channels."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -41,38 +41,38 @@ class DSS(SSM):
         K[c, h, l] = Re sum_n W[c, h, n] s[h, n] exp(l dt[h] Lambda[n])
 
     plus the skip D u. The scale s is 1/Lambda[n] over the sum of the row
-    (`kernel="softmax"`, normalised over the length of the input),
+    (`kernel="softmax"`, normalized over the length of the input),
     (exp(dt Lambda) - 1) / Lambda (`"exp"`, `"exp-re-im"`, `"clip"`), or 1 (the
     kernels that end in `"-no-scale"`).
 
     `state_size` is N of the paper: N complex modes are stored once, for all
-    channels, and they are no conjugate pairs, so that no factor 2 appears.
+    channels, and they are not conjugate pairs, so that no factor 2 appears.
 
     Kernels differ in how Lambda is kept: `"softmax"` leaves Re Lambda free, a
     mode with Re Lambda > 0 running backwards from the end of the kernel; `"exp"`
     has Re Lambda = -exp(weight), `"exp-re-im"` also Im Lambda = exp(weight);
     `"clip"` takes min(Re Lambda, max_real). For modes with Re Lambda > 0 the
-    gradient is the derivative of the value, which the official code's is not.
+    gradient is the derivative of the value; that of the official code is not.
 
     Args:
         state_size: N.
         kernel: `"softmax"`, `"exp"`, `"exp-re-im"`, `"exp-no-scale"`, `"clip"`
             or `"clip-no-scale"`.
-        initialization: eigenvalues, `"skew-hippo"`, `"random"` (complex N(0, 1),
-            half of them with Re > 0; not for the exp kernels) or any Keras
-            initializer of shape (state_size, 2).
+        initialization: initial eigenvalues, `"skew-hippo"`, `"random"` (complex
+            N(0, 1), half of them with Re > 0; not for the exp kernels) or any
+            Keras initializer for the shape (state_size, 2).
         step_min: smallest initial step size, in sampling periods.
         step_max: largest initial step size.
         bidirectional: add kernels for a backward direction, which begins with
             the next sample.
         rate: factor on all step sizes: a model trained at 16 kHz runs on the
             same sound at 8 kHz with `rate=2`.
-        separate_steps: a step size each for the real and the imaginary part of
-            dt Lambda, which start equal, or (False) one for both.
+        separate_steps: one step size for the real and one for the imaginary
+            part of dt Lambda, which start equal, or (False) one for both.
         channels: output channels C for each input channel.
-        length: for `kernel="softmax"`: the length it is normalised over; None
-            takes the input's. A state needs it given, and padding changes the
-            output without it.
+        length: for `kernel="softmax"`: the length it is normalized over; None
+            takes the input's. A state requires it, and without it padding
+            changes the output.
         method: how whole sequences are computed; the numbers are the same.
             `"fft"`: a convolution through the FFT. `"chunk"`: matrix products
             over chunks of time, not for a softmax kernel. `"auto"`: whichever
@@ -93,15 +93,19 @@ class DSS(SSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * features * state_size), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps, for irregular sampling; None for ones. A NumPy
-            array is checked. In a tensor, 0 leaves the state as it is
+            in units of the learned step, for irregular sampling; None for ones.
+            A NumPy array is checked. In a tensor, 0 leaves the state as it is
             (the kernels without scale add their input all the same), a negative
-            number runs time backwards, and NaN spreads to all that follows.
+            number runs time backwards, and NaN spreads to everything that
+            follows.
         rate: factor on all step sizes of this call; None takes the layer's.
+        resets: boolean (batch, length), where the state starts anew, for documents
+            packed into one sequence.
 
-    With `kernel="softmax"` the state has one number more, the time since its
+    With `kernel="softmax"` the state has one more number, the time since its
     start, and `length` must be given; a mode with Re Lambda > 0 streams as a sum
-    whose reading grows towards the end of `length`, and is held beyond it.
+    that is read with a factor, which grows towards the end of `length` and is
+    held beyond it.
 
     Input shape:
         (batch, length, features)
@@ -122,13 +126,13 @@ class DSS(SSM):
 
     References:
         Gupta, Gu, Berant: Diagonal State Spaces are as Effective as Structured
-        State Spaces, 2022. Computed as ag1988/dss
+        State Spaces, 2022. Computed as in ag1988/dss
         `src/models/sequence/ss/standalone/dss.py`.
     """
 
     weight_names = ("W", "D")
     default_gating = "dense"
-    # The softmax kernel has a state for one known length only.
+    # The softmax kernel has a state only for one known length.
     any_length: ClassVar[Mapping[str, Any]] = {"kernel": "exp"}
 
     def __init__(
@@ -187,7 +191,7 @@ class DSS(SSM):
 
     @property
     def modes(self) -> int:
-        """N, which all channels share."""
+        """Number of complex modes stored: N, which all channels share."""
         return self.state_size
 
     def build(self, input_shape: Sequence[Any]) -> None:
@@ -216,7 +220,7 @@ class DSS(SSM):
     def continuous(self, rate: Any = None) -> tuple[Pair, Pair]:
         """Eigenvalues Lambda, a pair of (state_size,), and step sizes, a pair of (features, 1).
 
-        The step sizes of the real and of the imaginary part differ where
+        The step sizes of the real and of the imaginary part differ with
         `separate_steps`.
         """
         re, im = ops.convert_to_tensor(self.Lambda_re), ops.convert_to_tensor(self.Lambda_im)
@@ -231,7 +235,7 @@ class DSS(SSM):
         return (re, im), steps
 
     def system(self, rate: Any = None, time_steps: Tensor | None = None) -> Channelwise | Softmax:
-        """The discretised system, a `Softmax` for the kernel of that name.
+        """The discretized system, a `Softmax` for the kernel of that name.
 
         The kernels without scale take the input as it is, whatever the duration
         of the step.

@@ -13,7 +13,7 @@ from keras_ssm.layers.composite import Composite
 from keras_ssm.ops.exporting import erf, lacks_erf
 from keras_ssm.types import Tensor
 
-# Those whose sources have the exact gelu, and not its approximation by tanh.
+# Gatings whose sources have the exact gelu, and not its approximation by tanh.
 EXACT = ("exact_gelu", "dense", "glu")
 _ALONE = ("gelu", "exact_gelu")
 GATINGS = ("gelu", "exact_gelu", "dense", "glu", "full_glu", "half_glu1", "half_glu2")
@@ -23,7 +23,7 @@ GATINGS = ("gelu", "exact_gelu", "dense", "glu", "full_glu", "half_glu1", "half_
 class Gating(Composite):
     """Activation and gating after a state space layer.
 
-    With g = dropout(gelu(x)), and a final dropout on each but the gelus alone:
+    With g = dropout(gelu(x)), and a final dropout on all but the plain gelus:
 
     | gating        | output                              | source |
     |---------------|-------------------------------------|--------|
@@ -42,7 +42,8 @@ class Gating(Composite):
     Args:
         gating: one of the names above.
         units: output features of `"dense"`, `"glu"` and `"full_glu"`; the
-            number of input features by default. The others keep their features.
+            number of input features by default. The others keep the number of
+            features.
         dropout: rate in [0, 1).
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
@@ -53,7 +54,7 @@ class Gating(Composite):
         (batch, length, units)
 
     Raises:
-        ValueError: for an unknown name, or `units` that a gating cannot give.
+        ValueError: for an unknown name, or `units` that a gating cannot produce.
 
     Example:
 

@@ -21,22 +21,22 @@ class LRU(SSM):
         x_k = lam x_(k-1) + gamma B u_k,   y_k = Re(C x_k) + D u_k
 
     with lam = exp(-exp(nu_log) + i exp(theta_log)), inside the unit circle
-    whatever the weights, and gamma = exp(gamma_log), which starts as
+    whatever the weights, and gamma = exp(gamma_log), which starts at
     (1 - |lam|^2)^(1/2), so that the state has the size of the input. At the
     start, lam is uniform on the ring between the radii `r_min` and `r_max`.
 
-    For a step of another duration t (`time_steps`, `rate`), lam becomes lam^t,
+    For a step of a different duration t (`time_steps`, `rate`), lam becomes lam^t,
     with t exp(theta_log) for its angle, and gamma grows as
     ((1 - |lam|^(2 t)) / (1 - |lam|^2))^(1/2), which keeps the size of the state.
 
     Args:
-        state_size: N, complex modes.
+        state_size: N, the number of complex modes.
         r_min: smallest |lam| at the start.
         r_max: largest |lam| at the start; near 1 for a long memory.
         max_phase: largest angle of lam at the start, in radians. A tenth of a
-            turn serves tasks with long memory.
+            turn suits tasks that need a long memory.
         use_skip: learn D; False leaves D u out.
-        bidirectional: add a second C that reads a scan from the end; both
+        bidirectional: add a second C that reads a backward scan; both
             directions see the present sample.
         rate: factor on the duration of all steps.
         return_sequences: return the output at every step, or at the last one only.
@@ -53,6 +53,8 @@ class LRU(SSM):
         initial_state: tensor (batch, 2 * state_size), or None for zero.
         time_steps: positive durations (batch, length) of the steps; None for ones.
         rate: factor on the duration of all steps of this call.
+        resets: boolean (batch, length), where the state starts anew, for documents
+            packed into one sequence.
 
     Raises:
         ValueError: unless 0 <= r_min < r_max < 1 and max_phase > 0.
@@ -93,7 +95,7 @@ class LRU(SSM):
 
     @property
     def modes(self) -> int:
-        """N."""
+        """Number of complex modes stored: N."""
         return self.state_size
 
     def build(self, input_shape: Sequence[Any]) -> None:
@@ -114,7 +116,7 @@ class LRU(SSM):
         t = self.durations(rate, time_steps, axes=1)
         log_lam = -ops.exp(self.nu_log), ops.exp(self.theta_log)
         growth = expm1((2 * t * log_lam[0], 0 * log_lam[1]))[0] / real_expm1(2 * log_lam[0])
-        # Of a step that takes no time, a masked one for instance, the root has no derivative.
+        # For a step that takes no time, a masked one for instance, the root has no derivative.
         still = growth == 0
         root = ops.sqrt(ops.where(still, ops.ones_like(growth), growth))
         gamma = ops.exp(self.gamma_log) * ops.where(still, ops.zeros_like(growth), root)

@@ -1,4 +1,4 @@
-"""Layers by name, and from whatever a user gives for one."""
+"""Find layers by name, and make them from whatever a user gives for one."""
 
 import inspect
 from collections.abc import Callable
@@ -20,14 +20,14 @@ LayerLike: TypeAlias = str | type[SSM] | SSM | Callable[[], SSM]
 
 
 def layer_class(identifier: str | type[SSM]) -> type[SSM]:
-    """The class of a layer.
+    """Find the class of a layer by its name.
 
     Args:
-        identifier: a name of `LAYERS`, the name a class of your own is
-            registered under in Keras, such as `"my_package>MyLayer"`, or a class.
+        identifier: a name in `LAYERS`, the name under which a class of your own
+            is registered in Keras, such as `"my_package>MyLayer"`, or a class.
 
     Raises:
-        ValueError: for something else.
+        ValueError: for anything else.
 
     Example:
 
@@ -47,7 +47,7 @@ def layer_class(identifier: str | type[SSM]) -> type[SSM]:
 
 
 def layer_name(identifier: str | type[SSM]) -> str:
-    """The name that `layer_class` finds a class under, for a config.
+    """The name under which `layer_class` finds a class, for a config.
 
     Example:
 
@@ -73,18 +73,18 @@ def takes(layer: str | type[SSM], argument: str) -> bool:
 
 
 def make_layer(layer: Any, state_size: int | None = None, **options: Any) -> SSM:
-    """A new layer.
+    """Make a new layer from a name, a class, another layer or a function.
 
     Args:
         layer: a `LayerLike`: a name or class, see `layer_class`; a layer, of which a copy with
             weights of its own is made; or a function without arguments that
             makes a layer.
-        state_size: of the layer; None takes the layer's default.
+        state_size: state size of the layer; None takes the layer's default.
         **options: further arguments of a named layer or class.
 
     Raises:
-        ValueError: for something else, or for arguments beside a layer that has
-            its own.
+        ValueError: for anything else, or for arguments given with a layer that
+            has its own.
 
     Example:
 

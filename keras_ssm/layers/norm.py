@@ -9,7 +9,7 @@ from keras_ssm.types import Tensor
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class UnmaskedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` whose statistics ignore the mask, as torch's and flax' do.
+    """`keras.layers.BatchNormalization` whose statistics ignore the mask, as in torch and flax.
 
     The mask is passed on to the layers that follow. Arguments are those of
     `keras.layers.BatchNormalization`.

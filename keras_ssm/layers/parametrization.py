@@ -14,7 +14,7 @@ MAPS: dict[str, Any] = {"real": "exp", "imag": "none", "step": "exp"}
 
 
 def checked(given: Mapping[str, Any] | None, defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """All entries of a `parametrization` argument, the paper's where none is given.
+    """All entries of a `parametrization` argument, the paper's where they are not given.
 
     Raises:
         ValueError: for an unknown entry or map.

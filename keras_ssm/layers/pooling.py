@@ -1,4 +1,4 @@
-"""From a sequence of features to one vector."""
+"""Pooling of a sequence of features into one vector."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,14 +12,14 @@ from keras_ssm.types import Tensor
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class SequencePooling(keras.layers.Layer):
-    """One vector for a sequence.
+    """Pool a sequence into one vector: the mean over its steps, or the last one.
 
     Args:
         mode: `"mean"` over the steps that the mask keeps; `"last"`, the last of
             them; or `"all_mean"` over all steps, padding included, as the papers'
             code has it for inputs without lengths. Without a mask every step
-            counts; a sequence without a valid step gives zeros. What lies behind
-            the mask, NaN included, reaches nothing.
+            counts; a sequence without a valid step gives zeros. What
+            masked steps hold, NaN included, does not affect `"mean"` and `"last"`.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.
 
     Input shape:
@@ -71,7 +71,7 @@ class SequencePooling(keras.layers.Layer):
             inputs: tensor (batch, features).
             state: tensor (batch, features + 1), see `get_initial_state`.
         """
-        width = inputs.shape[-1]  # and not -1: OpenVINO loses the size of what is cut from behind
+        width = inputs.shape[-1]  # and not -1: OpenVINO loses the size of what is cut from the end
         total = state[:, :width] + ops.cast(inputs, state.dtype)
         count = state[:, width : width + 1] + 1
         y = ops.cast(total / count, self.compute_dtype)
@@ -84,7 +84,7 @@ class SequencePooling(keras.layers.Layer):
 
     @property
     def state_width(self) -> int:
-        """Size of the state of one sequence; the last step needs none."""
+        """Size of the state of one sequence; `"last"` needs none."""
         return 0 if self.mode == "last" else self.width + 1
 
     def get_initial_state(self, batch_size: Any) -> Tensor:

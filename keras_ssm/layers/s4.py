@@ -26,10 +26,10 @@ class S4(SSM):
 
         x'(t) = (Lambda - P P^*) x(t) + B u(t),   y(t) = 2 Re(C x(t)) + D u(t)
 
-    over both modes of each conjugate pair, discretised by the bilinear rule with
+    over both modes of each conjugate pair, discretized by the bilinear rule with
     the learned step dt. The kernel is made from powers of the real N x N matrix
-    of a channel, at two scales; nothing of the size of channels, modes and
-    length together is kept.
+    of a channel, at two scales; no array of the size of channels times modes
+    times length is kept.
 
     `state_size` is N of the paper; N/2 complex modes are stored for each of the
     `n_ssm` systems, one of every conjugate pair.
@@ -43,7 +43,7 @@ class S4(SSM):
         initialization: the HiPPO matrix, `"legs"`, `"legt"` or `"fourier"`, a list
             of them whose systems are concatenated in equal parts, or `"hippo"`
             (legs, fourier).
-        rank: rows of P; None takes what the initialization needs: 2 for `"legt"`,
+        rank: number of rows of P; None takes what the initialization needs: 2 for `"legt"`,
             1 for the others.
         step_min: smallest initial step size, in sampling periods.
         step_max: largest initial step size.
@@ -59,7 +59,7 @@ class S4(SSM):
             over chunks of time. `"auto"`: whichever is faster on this backend
             and device, see `keras_ssm.ops.systems.method`.
         parametrization: how the weights stand for eigenvalues and steps, where
-            it is not the paper's: a dict with some of `"real"`, `"imag"` and
+            not as in the paper: a dict with some of `"real"`, `"imag"` and
             `"step"`, the maps from the weight to -Re Lambda (`"exp"`), -Im Lambda
             (`"none"`) and dt (`"exp"`), each of `"exp"`, `"none"`, `"relu"`,
             `"sigmoid"`, `"softplus"`; and `"train_B"` (True).
@@ -80,8 +80,8 @@ class S4(SSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * features * modes), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps; None for ones. Steps that vary are taken one after
-            the other, which is slow.
+            in units of the learned step; None for ones. Steps of varying size
+            are taken one after the other, which is slow.
         rate: factor on all step sizes of this call; None takes the layer's.
         resets: boolean (batch, length), where the state starts anew.
 
@@ -105,8 +105,8 @@ class S4(SSM):
 
     References:
         Gu, Goel, Re: Efficiently Modeling Long Sequences with Structured State
-        Spaces, ICLR 2022. Computed as state-spaces/s4 `kernels/ssm.py`,
-        `SSMKernelDPLR`, but for the order of the products.
+        Spaces, ICLR 2022. Computed as in state-spaces/s4
+        `kernels/ssm.py`, `SSMKernelDPLR`, except for the order of the products.
     """
 
     system_class = LowRank
@@ -208,7 +208,11 @@ class S4(SSM):
         return LowRank(Lambda, P, B, C, ops.convert_to_tensor(D), dt)
 
     def eigenvalues(self) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Those of the whole state matrix, both of each conjugate pair, not of its diagonal."""
+        """Lambda and log lam of the whole state matrix, and whether growth is bounded.
+
+        Both modes of each conjugate pair are included. They are not those of the
+        diagonal.
+        """
         log_lam = self.checked_system().exponents()
         dt = np.asarray(ops.convert_to_numpy(self.continuous()[1][0]), "float64")
         # The bilinear rule backwards: lam = (1 + z / 2) / (1 - z / 2) for z = dt Lambda.

@@ -26,30 +26,30 @@ _PARAMETRIZATION = {**MAPS, "real_valued": False, "tie_step": True, "train_B": T
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class S4D(SSM):
-    """S4D layer (Gu et al., 2022): a diagonal state space of its own for every channel.
+    """S4D layer (Gu et al., 2022): a separate diagonal state space for every channel.
 
     Continuous time, for channel h and output channel c:
 
         x'(t) = Lambda x(t) + B u(t),   y(t) = 2 Re(C x(t)) + D u(t)
 
-    discretised with the learned step dt and evaluated as a causal convolution
+    discretized with the learned step dt and evaluated as a causal convolution
     with the kernel `K[c, h, l] = 2 Re sum_n C B gamma lam^l` (zero-order hold:
     lam = exp(dt Lambda), gamma = (lam - 1) / Lambda).
 
     `state_size` is N of the paper, the size of the real state; N/2 complex
     modes are stored for each of the `n_ssm` systems, one of each conjugate pair;
-    the factor 2 counts the other.
+    the factor 2 accounts for the other.
 
     Args:
         state_size: N, even unless the modes are real.
-        initialization: eigenvalues, `"lin"`, `"inv"`, `"inv2"`, `"quad"`,
-            `"real"`, `"random"`, `"legs"`, `"fourier"`, `"legt"`, a list of
+        initialization: initial eigenvalues, `"lin"`, `"inv"`, `"inv2"`,
+            `"quad"`, `"real"`, `"random"`, `"legs"`, `"fourier"`, `"legt"`, a list of
             them or `"diag"`, `"hippo"`, `"all"` (see
-            `initializers.DiagonalEigenvalues`), or any Keras initializer of
-            shape (n_ssm, modes, 2) with Re < 0 and Im <= 0.
+            `initializers.DiagonalEigenvalues`), or any Keras initializer for
+            the shape (n_ssm, modes, 2) with Re < 0 and Im <= 0.
         discretization: `"zoh"`, `"bilinear"`, or `"softmax"` (the kernel of DSS
-            of that name, normalised over the length of the input, without factor
-            2; `disc='dss'` in the official code).
+            of that name, normalized over the length of the input, without the
+            factor 2; `disc='dss'` in the official code).
         step_min: smallest initial step size, in sampling periods.
         step_max: largest initial step size.
         bidirectional: add kernels for a backward direction, which begins with
@@ -59,14 +59,14 @@ class S4D(SSM):
         n_ssm: number of systems (Lambda, B), a divisor of the channels; channel
             h uses system h mod n_ssm. None: one for each channel.
         channels: output channels C for each input channel.
-        length: for `discretization="softmax"`: the length its softmax is normalised
-            over; None takes the input's. A state needs it given.
+        length: for `discretization="softmax"`: the length its softmax is normalized
+            over; None takes the input's. A state requires it.
         method: how whole sequences are computed; the numbers are the same.
             `"fft"`: a convolution through the FFT. `"chunk"`: matrix products
             over chunks of time, not for a softmax kernel. `"auto"`: whichever
             is faster on this backend and device, see `keras_ssm.ops.systems.method`.
         parametrization: how the weights stand for eigenvalues and steps, where
-            it is not the paper's: a dict with some of `"real"`, `"imag"` and
+            not as in the paper: a dict with some of `"real"`, `"imag"` and
             `"step"`, the maps from the weight to -Re Lambda (`"exp"`), -Im Lambda
             (`"none"`) and dt (`"exp"`), each of `"exp"`, `"none"`, `"relu"`,
             `"sigmoid"`, `"softplus"`; `"real_valued"`, real eigenvalues and
@@ -88,11 +88,13 @@ class S4D(SSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * features * modes), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps, for irregular sampling; None for ones. A NumPy
-            array is checked. In a tensor, 0 leaves the state as it is, a
-            negative number runs time backwards, and NaN spreads to all that
-            follows.
+            in units of the learned step, for irregular sampling; None for ones.
+            A NumPy array is checked. In a tensor, 0 leaves the state as it is,
+            a negative number runs time backwards, and NaN spreads to everything
+            that follows.
         rate: factor on all step sizes of this call; None takes the layer's.
+        resets: boolean (batch, length), where the state starts anew, for documents
+            packed into one sequence.
 
     Input shape:
         (batch, length, features)
@@ -114,7 +116,7 @@ class S4D(SSM):
 
     References:
         Gu, Gupta, Goel, Re: On the Parameterization and Initialization of
-        Diagonal State Space Models, 2022. Computed as state-spaces/s4
+        Diagonal State Space Models, 2022. Computed as in state-spaces/s4
         `kernels/ssm.py`, `SSMKernelDiag`, and `models/s4/s4d.py`.
     """
 
@@ -218,9 +220,9 @@ class S4D(SSM):
         return self._tiled((re, im)), (dt, dt)
 
     def system(self, rate: Any = None, time_steps: Tensor | None = None) -> Channelwise | Softmax:
-        """The discretised system, with the factor 2 of the conjugate pairs in C.
+        """The discretized system, with the factor 2 of the conjugate pairs in C.
 
-        It is a `Softmax` for the discretisation of that name.
+        It is a `Softmax` for the discretization of that name.
         """
         Lambda, (dt, _) = self.continuous(rate)
         B, C, D = self._tiled(self._pair(self.B)), self._pair(self.C), ops.convert_to_tensor(self.D)

@@ -30,31 +30,31 @@ class S5(SSM):
 
     `state_size` is P of the paper, the size of the real state. With
     `conjugate_symmetry`, P/2 complex modes are stored, one of each conjugate
-    pair, and the factor 2 counts the other; without, P modes are stored and the
-    factor is 1.
+    pair, and the factor 2 accounts for the other; without it, P modes are stored
+    and the factor is 1.
 
-    Bidirectional, a second C reads the states of a backward scan; both
+    If bidirectional, a second C reads the states of a backward scan; both
     directions see the present sample, unlike in DSS and S4D.
 
     Args:
         state_size: P.
         blocks: number J of equal HiPPO blocks on the initial diagonal; with
             conjugate symmetry, P / J must be even.
-        initialization: eigenvalues, `"hippo"` or any Keras initializer of shape
-            (modes, 2).
+        initialization: initial eigenvalues, `"hippo"` or any Keras initializer
+            for the shape (modes, 2).
         discretization: `"zoh"` or `"bilinear"`.
         step_min: smallest initial step size, in sampling periods.
         step_max: largest initial step size.
-        bidirectional: add a second C that reads a scan from the end.
+        bidirectional: add a second C that reads a backward scan.
         rate: factor on all step sizes, `step_rescale` of the official code: a
             model trained at 16 kHz runs on the same sound at 8 kHz with `rate=2`.
         conjugate_symmetry: store one of every conjugate pair.
-        clip_eigenvalues: keep Re Lambda below -1e-4 while training.
+        clip_eigenvalues: take Re Lambda above -1e-4 as -1e-4, so that every mode decays.
         return_sequences: return the output at every step, or at the last one only.
         return_state: return the final state as well, (batch, 2 * modes).
         C_initializer: the paper's `"trunc_standard_normal"`, `"lecun_normal"`
             (both rotated into the eigenbasis) or `"complex_normal"`, or any
-            Keras initializer object of shape (features, modes, 2).
+            Keras initializer object for the shape (features, modes, 2).
         **kwargs: `go_backwards`, `stateful`, `zero_output_for_mask` of `SSM`;
             `<weight>_initializer`, `<weight>_regularizer` and
             `<weight>_constraint` of the weights `B`, of shape (modes, features,
@@ -69,11 +69,13 @@ class S5(SSM):
             `zero_output_for_mask`).
         initial_state: tensor (batch, 2 * modes), or None for zero.
         time_steps: positive numbers (batch, length), the duration of each step
-            in learned steps, for irregular sampling; None for ones. A NumPy
-            array is checked. In a tensor, 0 leaves the state as it is, a
-            negative number runs time backwards, and NaN spreads to all that
-            follows.
+            in units of the learned step, for irregular sampling; None for ones.
+            A NumPy array is checked. In a tensor, 0 leaves the state as it is,
+            a negative number runs time backwards, and NaN spreads to everything
+            that follows.
         rate: factor on all step sizes of this call; None takes the layer's.
+        resets: boolean (batch, length), where the state starts anew, for documents
+            packed into one sequence.
 
     Input shape:
         (batch, length, features)
@@ -82,8 +84,8 @@ class S5(SSM):
         (batch, length, features)
 
     Raises:
-        ValueError: for sizes that are not positive or do not divide, an unknown
-            name, or `step_min >= step_max`.
+        ValueError: for sizes that are not positive or do not divide evenly, an
+            unknown name, or `step_min >= step_max`.
 
     Example:
 
@@ -93,7 +95,8 @@ class S5(SSM):
 
     References:
         Smith, Warrington, Linderman: Simplified State Space Layers for Sequence
-        Modeling, ICLR 2023. Computed as lindermanlab/S5 `s5/ssm.py`, `S5SSM`.
+        Modeling, ICLR 2023. Computed as in lindermanlab/S5 `s5/ssm.py`,
+        `S5SSM`.
     """
 
     system_class = SharedState
@@ -158,7 +161,7 @@ class S5(SSM):
 
     @property
     def modes(self) -> int:
-        """P/2 with conjugate symmetry, else P."""
+        """Number of complex modes stored: P/2 with conjugate symmetry, else P."""
         return self.state_size // 2 if self.conjugate_symmetry else self.state_size
 
     def build(self, input_shape: Sequence[Any]) -> None:
@@ -184,7 +187,7 @@ class S5(SSM):
         return (re, ops.convert_to_tensor(self.Lambda_im)), (dt, dt)
 
     def system(self, rate: Any = None, time_steps: Tensor | None = None) -> SharedState:
-        """The discretised system, with the factor 2 of the conjugate pairs in C."""
+        """The discretized system, with the factor 2 of the conjugate pairs in C."""
         Lambda, (dt, _) = self.continuous(rate)
         if time_steps is not None:
             dt = dt * time_steps[..., None]

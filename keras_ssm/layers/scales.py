@@ -13,7 +13,7 @@ def time_scales(layer: str | type[SSM], step_min: float, step_max: float) -> dic
     step in every step: exp(-step_max / 2) to exp(-step_min / 2).
 
     Args:
-        layer: its name or class.
+        layer: name or class of the layer.
         step_min: smallest step.
         step_max: largest step.
 
@@ -35,14 +35,14 @@ def time_scales(layer: str | type[SSM], step_min: float, step_max: float) -> dic
 
 
 def length_scales(layer: str | type[SSM], length: int) -> dict[str, float]:
-    """Arguments that start the modes of a layer with memories up to sequences of a length.
+    """Arguments that start the modes of a layer with memories of up to a sequence length.
 
     A mode with step 1 / L remembers about L samples, one with step 1 about one. The
-    steps are from 1 / L, within 0.001 and 0.1, to a hundred times that, but 1 at most.
+    steps run from 1 / L, kept between 0.001 and 0.1, to a hundred times that, but at most 1.
 
     Args:
-        layer: its name or class.
-        length: L, of the longest sequence.
+        layer: name or class of the layer.
+        length: L, the length of the longest sequence.
 
     Returns:
         See `time_scales`.

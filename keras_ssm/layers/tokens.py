@@ -12,7 +12,7 @@ from keras_ssm.types import Tensor
 
 @keras.saving.register_keras_serializable(package="keras_ssm")
 class OneHotDense(keras.layers.Layer):
-    """What a dense layer with bias gives for one-hot tokens, by looking its rows up.
+    """Embed integer tokens as a dense layer with bias on one-hot vectors, by looking up its rows.
 
         y = one_hot(token) W + b = W[token] + b
 
@@ -21,8 +21,8 @@ class OneHotDense(keras.layers.Layer):
 
     Args:
         vocabulary_size: width of the one-hot vectors, larger than every token.
-        units: features.
-        kernel_initializer: of W; by default that of the dense layers of the S5
+        units: number of output features.
+        kernel_initializer: initializer of W; by default that of the dense layers of the S5
             code, whose variance is 1 / vocabulary_size.
         mask_zero: mask the steps whose token is 0.
         **kwargs: `name`, `dtype`, `trainable` of `keras.layers.Layer`.

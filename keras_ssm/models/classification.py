@@ -33,7 +33,7 @@ def classifier(
     name: str | None = None,
     **layer_options: Any,
 ) -> keras.Model:
-    """Encoder, a stack of `SSMBlock`, pooling and a linear head that gives logits.
+    """Build the papers' sequence classifier: encoder, `SSMBlock`s, pooling and a linear head.
 
     Args:
         num_classes: number of logits; None for no head, which gives the pooled
@@ -62,7 +62,7 @@ def classifier(
         time_steps: give the model a second input, the durations of the steps
             (batch, length), for irregular sampling.
         resets: give it another one, booleans (batch, length), which are true
-            where a document begins of those packed into one sequence.
+            where one of the documents packed into a sequence begins.
         block: further arguments of `SSMBlock`: `gating`, `norm`, `prenorm`,
             `norm_epsilon`, `norm_momentum`.
         final_norm: one more norm after the last block, which DSS and S4D models

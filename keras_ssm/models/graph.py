@@ -1,4 +1,4 @@
-"""The graph of a functional model as what runs it in chunks of time, down to single steps."""
+"""The graph of a functional model, which runs it in chunks of time, down to single steps."""
 
 import enum
 from collections.abc import Callable, Sequence
@@ -61,7 +61,7 @@ class Graph:
     Args:
         function: a functional model, or a `keras.Function`.
         kinds: of its inputs.
-        path: what stands before the names of its layers.
+        path: what comes before the names of its layers.
 
     Raises:
         ValueError: naming the layer or operation that cannot stream, and why.
@@ -194,7 +194,7 @@ def _is_lambda(operation: Any) -> bool:
 
 
 def _activation_reason(layer: Any, output: Any) -> str | None:
-    """The reason for which the activation of a layer looks at other steps, or None."""
+    """The reason why the activation of a layer looks at other steps, or None."""
     function = getattr(layer, "activation", None)
     if function is None or not callable(function):
         return None

@@ -216,7 +216,7 @@ class Machine:
 def _as_tensor(value: Any, dtype: str) -> Tensor:
     """An input as a tensor, or ValueError."""
     try:
-        known = isinstance(value, np.ndarray)  # TensorFlow takes long to say what is no tensor.
+        known = isinstance(value, np.ndarray)  # TensorFlow is slow to say what is not a tensor.
         if (known or not ops.is_tensor(value)) and dtype != "bfloat16":
             # JAX takes twice as long where it is told a dtype.
             return ops.convert_to_tensor(np.asarray(value, dtype))
@@ -250,7 +250,7 @@ class Runner:
     """A machine as `backend.compiled` takes a model.
 
     It takes inputs and states as one flat list, which TensorFlow hands over
-    fastest, and behind them, where there are any, prepared systems and options.
+    fastest, and after them, where there are any, prepared systems and options.
     """
 
     @staticmethod
@@ -284,7 +284,7 @@ class Runner:
 
 
 class Prepared:
-    """The discretised systems of a machine's state space layers, made anew when weights change."""
+    """The discretized systems of a machine's state space layers, made anew when weights change."""
 
     def __init__(self, machine: Machine) -> None:
         self.parts = [place.part for place in machine.places]

@@ -21,7 +21,7 @@ def retrieval(
     name: str | None = None,
     **options: Any,
 ) -> keras.Model:
-    """Both documents of a pair through one encoder, and a two-layer head on what it gives.
+    """Build the papers' two-tower model for pairs of documents: one encoder, a two-layer head.
 
         logits = W2 gelu(W1 [a, b, a - b, a * b] + b1) + b2
 
@@ -33,7 +33,7 @@ def retrieval(
     Args:
         num_classes: number of logits.
         input_shape: (2, length): both documents as integer tokens, padded with
-            0 to one length, which may be None.
+            0 to the same length, which may be None.
         layer: see `classifier`.
         width: features between the blocks, and of the head.
         name: of the model.

@@ -12,13 +12,13 @@ import keras
 
 from keras_ssm.layers import Gating, OneHotDense, UnmaskedBatchNormalization
 
-# Gives the reason for which a layer looks beyond one step, or None, from the layer and the node
+# Gives the reason why a layer looks beyond one step, or None, from the layer and the node
 # of the graph in which it is called.
 Check = Callable[[Any, Any], str | None]
 
 
 def along(axis: Any, rank: int) -> str | None:
-    """The reason for which acting on `axis` of a sequence is not acting on steps alone."""
+    """The reason why acting on `axis` of a sequence is not acting on steps alone."""
     if axis is None:
         return "it acts over all axes, time included"
     axes = [a % rank for a in (axis if isinstance(axis, (list, tuple)) else [axis])]
@@ -26,7 +26,7 @@ def along(axis: Any, rank: int) -> str | None:
 
 
 def misaligned(node: Any, sequences: set[int]) -> str | None:
-    """The reason for which operands do not meet step by step when they are broadcast."""
+    """The reason why operands do not meet step by step when they are broadcast."""
     operands = [x for x in (*_flat(node), *vars(node.operation).values()) if _is_array(x)]
     rank = max(len(x.shape) for x in operands)
     for x in operands:
@@ -62,7 +62,7 @@ def _always(layer: Any, node: Any) -> None:
 
 
 def _features(layer: Any, node: Any) -> str | None:
-    """Of layers that act on the last axis, which must not be time."""
+    """Check of layers that act on the last axis, which must not be time."""
     return along(-1, _rank(node))
 
 
@@ -107,7 +107,7 @@ def _product(sizes: Any) -> int:
 
 
 def _letters(operands: list[tuple[str, bool]], result: str) -> str | None:
-    """The reason for which an einsum over operands, each a sequence or not, mixes steps."""
+    """The reason why an einsum over operands, each a sequence or not, mixes steps."""
     starts = {letters[:2] for letters, is_sequence in operands if is_sequence}
     if "." in result or len(starts) != 1:
         return "its equation does not keep batch and time in front"

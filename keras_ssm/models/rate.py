@@ -15,7 +15,7 @@ def with_rate(model: keras.Model, rate: float) -> keras.Model:
     Args:
         model: a built Keras model: functional, Sequential, or a subclass whose
             constructor arguments `get_config` gives.
-        rate: of all its state space layers; one that they had is replaced.
+        rate: of all its state space layers; any rate that they had is replaced.
 
     Returns:
         A new model with weights of its own.
@@ -39,7 +39,7 @@ def with_rate(model: keras.Model, rate: float) -> keras.Model:
         )
     copy = _copied(model)
     for layer in _state_space_layers(copy):
-        # Nothing has compiled the copy yet, so that its layers may still be set.
+        # Nothing has compiled the copy yet, so its layers may still be set.
         layer.built, built = False, layer.built
         try:
             layer.rate = rate

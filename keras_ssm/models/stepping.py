@@ -18,7 +18,7 @@ class Stateful(abc.ABC):
     """A layer or operation at one place of a graph, where it has a state of its own.
 
     Attributes:
-        options: arguments of the layer's call, beside its input, that are
+        options: arguments of the layer's call, besides its input, that are
             understood here.
         pools: whether the output has no time axis.
         returns_state: whether the layer gives its state after its output.
@@ -342,9 +342,9 @@ def register_step(
     advance: Callable[..., Any] | None = None,
     pools: bool = False,
 ) -> None:
-    """Tell `streaming` how layers of a class of yours run one step after the other.
+    """Tell `streaming` how layers of a class of your own run one step at a time.
 
-    It holds for subclasses too, unless they have a `call` of their own.
+    This holds for subclasses too, unless they have a `call` of their own.
 
     Args:
         layer_class: a subclass of `keras.layers.Layer`.
@@ -357,7 +357,7 @@ def register_step(
         advance: function `advance(layer, inputs, state)` for a chunk of inputs
             (batch, length, ...), that gives what a loop of `step` would; None
             for such a loop.
-        pools: whether the output of a sequence has no time axis, as that of a
+        pools: whether the output of a sequence has no time axis, like that of a
             pooling. `step` then gives the output for the sequence so far.
 
     Raises:

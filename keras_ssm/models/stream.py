@@ -1,4 +1,4 @@
-"""Run a causal model one time step after the other."""
+"""Run a causal model one time step at a time."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -15,7 +15,7 @@ from keras_ssm.types import Tensor
 
 
 class Streaming:
-    """A functional model as a machine that takes one time step after the other.
+    """A machine that runs a functional model one time step at a time.
 
     Made by `streaming(model)`. It shares the model's weights, follows their
     changes, and always runs in inference mode; every step counts as valid,
@@ -61,7 +61,7 @@ class Streaming:
                 while the others go on: a list of indices, or booleans (batch,).
 
         Raises:
-            ValueError: unless one of both is given, or for rows that are not there.
+            ValueError: unless exactly one of the two is given, or for rows that are not there.
         """
         if (batch_size is None) == (rows is None):
             raise ValueError(
@@ -112,7 +112,7 @@ class Streaming:
     def step(
         self, x: Any, time_steps: Any = None, rate: float | None = None, resets: Any = None
     ) -> Any:
-        """The model's output after one more step.
+        """Run one more step and return the model's output after it.
 
         Args:
             x: the step's input, (batch, features), or (batch,) for tokens; for a
@@ -136,7 +136,7 @@ class Streaming:
     def advance(
         self, x: Any, time_steps: Any = None, rate: float | None = None, resets: Any = None
     ) -> Any:
-        """What a loop of `step` over a chunk of steps gives, computed in parallel.
+        """Run a chunk of steps in parallel and return what a loop of `step` would.
 
         Args:
             x: the chunk, (batch, length, features), or (batch, length) for tokens;
@@ -180,7 +180,7 @@ def streaming(model: keras.Model) -> Streaming:
             (batch, length). It may have
 
             - state space layers and blocks, GRU, LSTM, SimpleRNN and RNN, causal
-              Conv1D, and layers of yours that `register_step` knows;
+              Conv1D, and layers of your own that `register_step` knows;
             - layers and `keras.ops` that treat every step by itself: those that
               are elementwise or act on the axes behind time;
             - the last step, `h[:, -1]`, and running values of `SequencePooling`,

@@ -1,7 +1,7 @@
 """Pure mathematics of state space layers: free functions on tensors.
 
 Nothing here knows a Keras layer. Complex numbers are pairs ``(re, im)`` of
-real tensors, since a complex dtype is not safe on every backend and precision.
+real tensors, since a complex dtype is not safe on every backend and in every precision.
 
 Letters
 
@@ -13,5 +13,5 @@ Letters
     Lambda  continuous eigenvalues            lam  exp(log_lam), discrete ones
     dt      step size                         B, C, D  input, output, skip
 
-Shapes are written behind the arguments, e.g. ``u (B, H, L)``.
+Shapes are written after the arguments, e.g. ``u (B, H, L)``.
 """

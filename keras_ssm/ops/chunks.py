@@ -23,7 +23,7 @@ _SCAN_CHUNK = 4
 
 
 def chunk_size(length: Tensor) -> int:
-    """Q for a length.
+    """Chunk size Q for a length.
 
     Example:
 
@@ -97,7 +97,7 @@ def convolve(
 
 
 def into_chunks(u: Tensor, size: int, spare: int = SPARE) -> Tensor:
-    """(B, L, H) to (H, Q, B, M), with zeros behind the last step."""
+    """(B, L, H) to (H, Q, B, M), with zeros after the last step."""
     batch, length, H = ops.shape(u)
     padding = chunk_padding(length, size, spare)
     if not isinstance(padding, int) or padding:

@@ -155,12 +155,12 @@ def expm1_ratio(z: Pair) -> Pair:
 def powers(log_lam: Pair, count: Tensor, stride: int = 1) -> Pair:
     """The powers ``exp(k * stride * log_lam)`` for k = 0 .. count - 1, of shape S + (count,).
 
-    The gradient is the power's own, k conj(z) g, and needs no exponential again.
+    The gradient is the power's own, k conj(z) g, and needs no further exponential.
 
     Args:
         log_lam: pair of tensors of any shape S.
         count: an integer, or a scalar tensor in a graph of unknown length.
-        stride: whole factor of the exponents.
+        stride: integer factor of the exponents.
 
     Example:
 
@@ -198,7 +198,7 @@ def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     Args:
         log_lam: pair of tensors of any shape S.
         k: integers as floats, any shape K.
-        stride: further whole factor of the exponent.
+        stride: further integer factor of the exponent.
 
     Returns:
         Pair of tensors of shape S + K.
@@ -217,7 +217,7 @@ def multiples(log_lam: Pair, k: Tensor, stride: int = 1) -> Pair:
     tail = (im - head * _TURN_HEAD) - head * _TURN_TAIL  # in radians
     head = _fraction(_fraction(head) * stride)
     phase = 2 * math.pi * _fraction(k * head) + k * (stride * tail)
-    # A bound no stable mode can reach: padding beyond the sequence must not
+    # A bound that no stable mode can reach: padding beyond the sequence must not
     # turn an unstable mode into 0 * inf.
     return at_most(k * (stride * re), 80.0), phase
 

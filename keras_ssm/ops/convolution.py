@@ -14,7 +14,7 @@ def convolve(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -
                       + sum_(s > t)  K'[c, h, s - t - 1] u[b, s, h]
 
     The second sum is the convention of the DSS and S4 code: the present sample
-    is seen by the forward kernel alone.
+    is seen only by the forward kernel.
 
     Args:
         u: tensor (B, L, H).
@@ -43,7 +43,7 @@ def convolve(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -
 
 
 def convolve_directly(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None = None) -> Tensor:
-    """`convolve` by its own sum, for where there is no FFT.
+    """`convolve` computed as the plain sum, for where there is no FFT.
 
     Work grows with the square of the length, memory with the length.
 
@@ -64,7 +64,7 @@ def convolve_directly(u: Tensor, kernel: Tensor, backward_kernel: Tensor | None 
     [3.0, 2.0, 1.0]
     """
     (batch, length, H), C = ops.shape(u), kernel.shape[0]
-    # Frameworks slide a kernel over its input without turning it around.
+    # Frameworks slide a kernel over its input without flipping it.
     weights, after = ops.flip(kernel, axis=2), 0
     if backward_kernel is not None:
         weights, after = (

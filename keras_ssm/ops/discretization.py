@@ -14,7 +14,7 @@ from keras_ssm.backend import arctan2, jit
 from keras_ssm.ops.complex import conj, expm1, expm1_ratio, multiply, scale, square_abs
 from keras_ssm.types import Pair, Tensor
 
-# Where the official code of DSS adds it to what it divides by.
+# Keeps denominators away from 0, where the official code of DSS does so.
 EPSILON = 1e-7
 
 

@@ -1,7 +1,7 @@
-"""Whether what is computed is on its way into a file format that has few operations.
+"""Whether a computation is on its way into a file format that has few operations.
 
 ONNX, LiteRT and OpenVINO have no FFT, and not all of them exp(x) - 1. Where one
-is written, or runs under Keras, the mathematics goes another way, to the same
+is written, or runs under Keras, the mathematics takes another way to the same
 numbers.
 """
 
@@ -19,7 +19,7 @@ from keras_ssm.types import Tensor
 _open = [0]
 # The functions of Keras that write such formats, by their modules.
 _EXPORTERS = frozenset(f"keras.src.export.{name}" for name in ("onnx", "litert", "openvino"))
-# Writes what TensorFlow then reads, in which it may be older than JAX.
+# Writes what TensorFlow then reads, which may be older than JAX.
 _BETWEEN_VERSIONS = frozenset({"keras.src.backend.jax.export"})
 
 
@@ -29,7 +29,7 @@ def restricted() -> bool:
 
 
 def is_symbol(size: Tensor) -> bool:
-    """Whether a size is an expression, as where a model is written for any: no FFT takes one."""
+    """Whether a size is an expression, as in a model written for any size: no FFT takes one."""
     return not isinstance(size, int) and not ops.is_tensor(size)
 
 
@@ -68,7 +68,7 @@ def _horner(coefficients: tuple[float, ...], x: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def restrict(wanted: bool = True) -> Iterator[None]:
-    """Inside, `restricted()` holds, if it is wanted."""
+    """A context in which `restricted()` holds, if it is wanted."""
     _open[0] += wanted
     try:
         yield
@@ -79,7 +79,7 @@ def restrict(wanted: bool = True) -> Iterator[None]:
 def _on_the_stack(modules: frozenset[str]) -> bool:
     """Whether `Model.export` of Keras is under way, by one of these modules.
 
-    It says so to no layer, but it is on the stack while it traces one.
+    It does not tell a layer, but it is on the stack while it traces one.
     """
     frame: Any = sys._getframe() if is_traced() else None
     while frame is not None:

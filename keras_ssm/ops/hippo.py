@@ -48,7 +48,7 @@ def normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np
     """Eigenvalues, eigenvectors and input of the normal part of a HiPPO matrix.
 
     Returns:
-        Lambda (N,), all with one real part, imaginary parts ascending;
+        Lambda (N,), all with the same real part, imaginary parts ascending;
         V (N, N), whose columns have an arbitrary phase; B (N,), not rotated.
 
     Example:
@@ -64,7 +64,7 @@ def normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np
 
 @functools.lru_cache(maxsize=8)
 def _normal_eigenvalues(measure: str, N: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    # Kept: every weight of every layer of a model starts from the same decomposition.
+    # Cached: every weight of every layer of a model starts from the same decomposition.
     A, B, P = transition(measure, N)
     normal = A + P.T @ P
     imaginary, V = np.linalg.eigh(-1j * (normal - normal.T) / 2)
@@ -93,7 +93,7 @@ def hippo_low_rank(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Lambda (N/2,), P (R, N/2) and B (N/2,) of S4: a HiPPO matrix as diag(Lambda) - P P^*.
 
-    One of each pair of conjugate modes is kept, that with the negative imaginary
+    One of each pair of conjugate modes is kept, the one with negative imaginary
     part. P and the imaginary part of B, which is clipped to [-2, 2] as in the
     official code, depend on the arbitrary phase of the eigenvectors.
 

@@ -1,7 +1,7 @@
 """Masks for a recurrence: move the valid steps together, run, and put the outputs back.
 
 A masked step leaves the state as it is, so that the sequence of valid steps
-alone has the same states. Gathering it costs little beside the layer, and the
+alone has the same states. Gathering it costs little compared to the layer, and the
 fast forms for constant steps apply to any pattern of holes.
 """
 
@@ -31,7 +31,7 @@ class Compaction(NamedTuple):
 
 
 def compaction(mask: Tensor) -> Compaction:
-    """From a boolean mask (B, L).
+    """The `Compaction` of a boolean mask (B, L).
 
     Example:
 
@@ -50,7 +50,7 @@ def compaction(mask: Tensor) -> Compaction:
 
 
 def compact(x: Tensor, where: Compaction) -> Tensor:
-    """The valid steps of x (B, L, ...) first, and zeros behind them.
+    """The valid steps of x (B, L, ...) first, and zeros after them.
 
     Example:
 

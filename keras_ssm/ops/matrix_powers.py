@@ -56,7 +56,7 @@ def increments(E: Tensor, count: int) -> list[Tensor]:
 def _of_the_square(E: Tensor) -> Tensor:
     """A^2 - I = E (E + S) + E (2 I - S) for any diagonal S.
 
-    S = 0 keeps the digits of modes near 1. Of fast modes, which are near -1, the
+    S = 0 keeps the digits of modes near 1. For fast modes, which are near -1, the
     sum 2 E + E E would cancel; there S = 2, and E + 2 is exact.
     """
     eye = ops.eye(E.shape[1], dtype=E.dtype)
@@ -108,7 +108,7 @@ def rows(x: Tensor, levels: list[Tensor], count: Tensor) -> Tensor:
     if _is_one(count) or not levels:
         return x[:, :, None]
     H, S, N = x.shape
-    # The even powers first, and the odd ones from them: so their number need not be known.
+    # The even powers first, and the odd ones from them, so that their number need not be known.
     even = rows(x, levels[1:], (count + 1) // 2)
     odd = even + ops.reshape(
         precise_matmul(ops.reshape(even, (H, -1, N)), levels[0]), (H, S, -1, N)
@@ -184,7 +184,7 @@ def raised(x: Tensor, exponents: Tensor, levels: list[Tensor]) -> Tensor:
 
 
 def _pairs(b: Tensor, before: bool) -> tuple[Tensor, Tensor]:
-    """Every first and every second of (..., M), with a zero before or behind if M is odd."""
+    """Every first and every second of (..., M), with a zero before or after if M is odd."""
     padding = ops.shape(b)[-1] % 2
     if not isinstance(padding, int) or padding:
         ends = (padding, 0) if before else (0, padding)

@@ -3,7 +3,7 @@
 As in `keras_ssm.ops.chunks`, time is cut into chunks. Inside a chunk, step i
 reads step j where no document begins between them. Halving the chunk again and
 again makes that mask a product: from the left half to the right one, an input
-counts if no document begins between it and the middle, an output if none begins
+counts if no document begins between it and the middle, an output if none does
 between the middle and it. So every level is a matrix product between two masks.
 """
 
@@ -105,7 +105,7 @@ def _inside(u: Tensor, head: Tensor, begins: Tensor, reverse: bool) -> Tensor:
             lags = ops.transpose(lags) - 1
         matrix = ops.reshape(take(kernel, lags, axis=2), (H, 1, C * half, half))
         source = pairs[:, :, 1 if reverse else 0] * into
-        # Products of single steps are no work for a matrix product.
+        # Single steps are not worth a matrix product.
         product = matrix * source if half == 1 else precise_matmul(matrix, source)
         product = ops.reshape(product, (H, groups, C, half, S)) * out[:, None]
         halves = ops.reshape(y, (H, groups, 2, C, half, S))

@@ -1,4 +1,4 @@
-"""Sequences cut over devices: each runs its piece, and only states travel.
+"""Sequences split across devices: each runs its piece, and only states travel.
 
 A system is linear. A piece that starts from zero leaves a state `e` at its end,
 and what comes in from before is only multiplied by the transition of the piece:
@@ -43,40 +43,41 @@ def run(
     """Outputs and final state of a system, each device running its piece of the sequences.
 
     Args:
-        pieces: of `keras_ssm.backend.pieces()`.
+        pieces: the result of `keras_ssm.backend.pieces()`.
         system: one of `keras_ssm.ops.systems`.
         u: tensor (B, L, H), zero at masked steps.
         state: flat state (B, ...) before the first step, or None for zero.
         mask: booleans (B, L), or None.
         resets: booleans (B, L), or None.
-        zero_output: of masked steps; otherwise they repeat the output before.
-        gives_state: whether the state is asked for, which a softmax kernel of no
-            fixed length does not have.
+        zero_output: whether masked steps output zeros; otherwise they repeat the
+            output before them.
+        gives_state: whether the state is asked for, which a softmax kernel without
+            a fixed length does not have.
 
     Returns:
         Outputs (B, L, F), and the flat state after the last valid step.
 
     Raises:
         ValueError: for a length that cannot be cut into equal pieces, or a
-            system that has no other way than one step after the other.
+            system that can only be run one step after the other.
     """
     length = u.shape[1]
     if length % pieces.total:
         raise ValueError(
-            f"a sequence that is cut over {pieces.total} devices must have a multiple of as many "
-            f"steps. Received: {length} steps"
+            f"a sequence that is cut over {pieces.total} devices must have a multiple of "
+            f"{pieces.total} steps. Received: {length} steps"
         )
     if isinstance(system, LowRank) and (system.varies or resets is not None):
         raise ValueError(
-            "S4 takes steps that vary, and resets, one after the other, so that a sequence cannot "
-            "be cut over devices. Received: time_steps or resets"
+            "S4 takes steps of varying size, and resets, one after the other, so that a sequence "
+            "cannot be split across devices. Received: time_steps or resets"
         )
     fixed: dict[str, Any] = {}
     if isinstance(system, Softmax):
         if resets is not None:
             raise ValueError(
                 "the time of a softmax kernel counts from the latest reset, so that a sequence "
-                "cannot be cut over devices. Received: resets"
+                "cannot be split across devices. Received: resets"
             )
         if state is not None or gives_state:
             system._known_length()
@@ -134,7 +135,7 @@ class _Piece(NamedTuple):
     resets: Tensor | None
 
 
-# Of those below, what is zero for a step that takes no time.
+# Of the fields below, those that are zero for a step that takes no time.
 _TIME = ("log_lam", "time_steps")
 
 
@@ -240,7 +241,7 @@ def _carried(
     Args:
         system: of one direction.
         pieces: in their order.
-        end: (B, S), what a piece leaves that starts from zero.
+        end: (B, S), what a piece that starts from zero leaves.
         steps: (B,), its valid steps.
         broken: (B,), whether the state starts anew in it.
         start: (B, S) before the first piece, or None for zero.
@@ -343,7 +344,7 @@ def _moved_rows(system: Softmax, ends: Tensor, passed: Tensor, at: Tensor) -> Te
 
 
 def _end(system: Any, u: Tensor, where: Compaction | None, resets: Tensor | None) -> Tensor:
-    """The flat state (B, S) that a piece leaves which starts from zero."""
+    """The flat state (B, S) that a piece leaves if it starts from zero."""
     if resets is not None or _varies(system):
         return system.run(u, None, where, True, "chunk", resets)[1]
     if isinstance(system, Softmax):
@@ -359,7 +360,7 @@ def _end(system: Any, u: Tensor, where: Compaction | None, resets: Tensor | None
 def _shared_end(system: SharedState, u: Tensor) -> Tensor:
     """By the ends of chunks, of chunks of chunks, and so on."""
     size = to_chunks(u).shape[2]
-    # Zeros in front are nothing; behind, the state would go on without an input.
+    # Zeros in front change nothing; at the end, the state would go on without an input.
     u = ops.pad(u, ((0, 0), (-u.shape[1] % size, 0), (0, 0)))
     b = _project(system._B_bar(), to_chunks(u))
     P, _, Q, batch, M = b.shape

@@ -1,8 +1,8 @@
 """A shared state with its projections: from the inputs of a whole sequence to its outputs.
 
-As one function with one gradient, so that of the arrays of the size of the
-sequence only the states are kept, both directions go through the lower levels of
-the scan together, and outputs and gradients are summed where they lie.
+It is one function with one gradient, so that, of the arrays of the size of the
+sequence, only the states are kept, both directions go through the lower levels
+of the scan together, and outputs and gradients are summed in place.
 """
 
 from typing import Any
@@ -29,7 +29,7 @@ from keras_ssm.types import Pair, Tensor
 def run_projected_scan(
     log_lam: Pair, B: Tensor, C: Tensor, D: Tensor, u: Tensor, x0: Tensor
 ) -> Tensor:
-    """y_k = sum over directions of C x_k, and D u_k, with x_k = lam x_(k-1) + B u_k.
+    """y_k = sum over directions of C x_k, plus D u_k, with x_k = lam x_(k-1) + B u_k.
 
     Args:
         log_lam: pair of (P,).
@@ -110,8 +110,8 @@ def _into_states(u: Tensor, matrix: Tensor) -> Tensor:
 def _flat(x: Tensor, u: Tensor) -> Tensor:
     """(P, 2, Q, B, M) as (2 P, Q, B, M), for u (B, M, Q, H).
 
-    Sizes come from u: a reshape by the sizes of what was reshaped before is merged
-    with it by converters that then take them from another tensor.
+    Sizes come from u: where a reshape takes the sizes of an earlier one, converters
+    merge the two and then take the sizes from another tensor.
     """
     B, M = ops.shape(u)[:2]
     return ops.reshape(x, (2 * x.shape[0], x.shape[2], B, M))

@@ -14,11 +14,11 @@ from keras_ssm.ops.masking import Compaction
 from keras_ssm.ops.scan import chunk_count, chunk_padding
 from keras_ssm.types import Pair, Tensor
 
-# Chunk of the scan: as many steps are run one after the other, for all chunks side by side.
+# Chunk of the scan: so many steps are run one after the other, for all chunks side by side.
 _CHUNK = 16
 # Levels for a length not known before the call: enough for 16^5 = 1,048,576 steps.
 _LEVELS = 4
-# The logarithm of nothing, whose exponential is 0 and whose gradient is finite.
+# The logarithm of zero: its exponential is 0 and its gradient is finite.
 _LOG_ZERO = -1e4
 
 
@@ -95,7 +95,7 @@ def _with_gradient(reverse: bool) -> Any:
         return _scan((log_re, log_im), b, _borders(resets, reverse), x0, reverse, _LEVELS)
 
     def gradient(inputs: Any, x: Tensor, dx: Tensor) -> tuple[Tensor, ...]:
-        # g_k = dx_k + conj(lam) g_(k+1), but for a border; then db = g, and what lam was
+        # g_k = dx_k + conj(lam) g_(k+1), except at a border; then db = g, and what lam was
         # multiplied with, x_(k-1) or nothing, gives the gradients of log lam and x0.
         log_re, log_im, _, x0, resets = inputs
         back = _borders(resets, not reverse)
@@ -156,7 +156,7 @@ def _steps(
 ) -> Tensor:
     """The steps of all chunks side by side, (Q, B, M, 2, P), or the last states (B, M, 2, P).
 
-    A loop of the framework, not one written out: XLA takes a minute for that.
+    A loop of the framework, not an unrolled one, for which XLA takes a minute.
     """
 
     def step(x: Pair, inputs: tuple[Tensor, ...]) -> Any:
@@ -172,7 +172,7 @@ def _steps(
 
 
 def _chunks(z: Tensor, size: int) -> Tensor:
-    """(B, L, ...) to (Q, B, M, ...), with zeros behind the last step."""
+    """(B, L, ...) to (Q, B, M, ...), with zeros after the last step."""
     batch, length, *rest = ops.shape(z)
     padding = chunk_padding(length, size)
     if not isinstance(padding, int) or padding:

@@ -11,10 +11,10 @@ with the triangular matrix of powers lam^(i - j); the states at the chunk ends
 obey the same recurrence with lam^Q, and are found by the same routine, log_Q(L)
 levels deep. All work is real matrix products, one for every mode.
 
-With Q = 4 and 12 steps it goes
+With Q = 4 and 12 steps:
 
     down   b0 b1 b2 b3 | b4 b5 b6 b7 | b8 b9 b10 b11     level 0, lam
-           `table`: the states of each chunk as if it was the first, s_i = sum_j lam^(i - j) b_j;
+           `table`: the states of each chunk as if it were the first, s_i = sum_j lam^(i - j) b_j;
            the last of them is what a chunk adds at its end
                    s3        |      s7     |  -          level 1, lam^4, a chunk of 2 steps
            one chunk: `table` alone, the states s3 and lam^4 s3 + s7 (and x0 on its way)
@@ -23,7 +23,7 @@ With Q = 4 and 12 steps it goes
 
 The last chunk has no successor and sends nothing down. Backwards in time, the
 first level does the same with the lags reversed; below it the chunk ends are
-turned round, so that scans of both directions go down as one of twice the batch.
+reversed, so that scans of both directions go down as one of twice the batch.
 
 Arrays are kept as (P, 2, Q, B, M): modes, real and imaginary part, step in the
 chunk, batch, chunk. In this layout the products need no copies; the projections
@@ -59,7 +59,7 @@ SPARE = 3
 
 @jit()
 def to_chunks(u: Tensor) -> Tensor:
-    """(B, L, H) to (B, M, Q, H), with zeros behind the last step.
+    """(B, L, H) to (B, M, Q, H), with zeros after the last step.
 
     Example:
 
@@ -84,7 +84,7 @@ def from_chunks(y: Tensor, length: Tensor) -> Tensor:
     """
     B, M, Q, H = ops.shape(y)
     y = ops.reshape(y, (B, M * Q, H))
-    # Even a slice of all, TensorFlow copies, and its gradient again.
+    # TensorFlow copies even a slice of everything, and its gradient again.
     whole = isinstance(length, int) and isinstance(M, int) and length == M * Q
     return y if whole else y[:, :length]
 
@@ -121,7 +121,7 @@ def run_scan(log_lam: Pair, b: Tensor, x0: Tensor | None = None, reverse: bool =
 
 
 def may_be_shared() -> bool:
-    """Whether a scan is what it always is: `expm1` is not on the way into some files."""
+    """Whether a scan takes its usual form: on the way into some files there is no `expm1`."""
     return not restricted()
 
 
@@ -207,11 +207,11 @@ def scans(
     """Scans of the same modes, each of tensors (P, 2, Q, B, M) and (P, 2, B), without a gradient.
 
     Args:
-        values: of `powers_in_chunks`.
-        inputs: of each scan.
-        starts: the state before it, in its direction.
-        reverses: whether it runs from the last step to the first.
-        conjugate: of the conjugate modes.
+        values: the result of `powers_in_chunks`.
+        inputs: the inputs of each scan.
+        starts: the state before each, in its direction.
+        reverses: whether each runs from the last step to the first.
+        conjugate: whether to scan the conjugate modes.
     """
     P, _, Q, B, M = ops.shape(inputs[0])
     matrices = [_matrices(values[0], reverse, conjugate) for reverse in reverses]
@@ -274,10 +274,10 @@ def _before(matrices: Any, ends: Tensor, start: Tensor, level: int, Q: int) -> T
     """The state before every chunk, given what the inputs of each add at its end.
 
     Args:
-        matrices: of all levels below the first.
+        matrices: the matrices of all levels below the first.
         ends: tensor (P, 2, B, M).
         start: tensor (P, 2, B), the state before all chunks.
-        level: of these chunks.
+        level: the level of these chunks.
         Q: steps in a chunk.
 
     Returns:
@@ -288,7 +288,7 @@ def _before(matrices: Any, ends: Tensor, start: Tensor, level: int, Q: int) -> T
         return start[..., None]
     if level == matrices[0].shape[0]:
         carry = start[..., None]
-        # A symbol, of which nobody knows that it is 1 here, must be said to be so.
+        # A symbolic size is not known to be 1 here, and must be declared to be so.
         symbol = not isinstance(M, int) and not ops.is_tensor(M)
         return ops.broadcast_to(carry, ops.shape(ends)) if symbol else carry
     table, carry = (z[level] for z in matrices)
@@ -311,7 +311,7 @@ def before_chunks(ends: Tensor, start: Tensor, reverse: bool, run: Any, Q: int) 
         start: tensor (P, 2, B), the state before all chunks.
         reverse: whether chunks follow each other backwards in time.
         run: the scan over chunks, for a layout of (P, 2, Q, B, M).
-        Q: of that layout.
+        Q: steps in a chunk of that layout.
 
     Returns:
         Tensor (P, 2, B, M).
@@ -344,7 +344,7 @@ def _carries(start: Tensor, ends: Tensor, reverse: bool) -> Tensor:
 
 
 def _levels(Q: int, M: Tensor) -> int:
-    """How many scans lie in each other until M chunks of Q are one: each has a Qth of the steps."""
+    """How many scans are nested until M chunks of Q are one: each has a Qth of the steps."""
     if not isinstance(M, int):
         return _UNKNOWN_LENGTH_LEVELS
     levels = 1
@@ -355,7 +355,7 @@ def _levels(Q: int, M: Tensor) -> int:
 
 
 def _padded(x: Tensor, axis: int, size: int) -> Tensor:
-    """Zeros behind the last step, so that chunks are whole."""
+    """Zeros after the last step, so that chunks are whole."""
     length = ops.shape(x)[axis]
     padding = chunk_padding(length, _chunk_size(length, size), SPARE)
     if isinstance(padding, int) and padding == 0:
@@ -366,10 +366,10 @@ def _padded(x: Tensor, axis: int, size: int) -> Tensor:
 def chunk_count(length: Tensor, size: int, spare: int = 1) -> Tensor:
     """How many chunks hold a length, at least one.
 
-    Said in every shape: of a batch of unknown size, nobody could infer it. Of a symbolic
-    length there are up to `spare` more than are needed: PyTorch writes other programs where
-    nothing is padded, for which one is enough, and where there are one or two chunks, and
-    this is never so then.
+    Given in every shape, since it cannot be inferred where the batch size is unknown. For a
+    symbolic length there are up to `spare` more than are needed: PyTorch writes other programs
+    where nothing is padded, which one spare chunk avoids, and where there are one or two chunks,
+    which further ones avoid.
 
     Example:
 
@@ -383,7 +383,7 @@ def chunk_count(length: Tensor, size: int, spare: int = 1) -> Tensor:
 def chunk_padding(length: Tensor, size: int, spare: int = 1) -> Tensor:
     """How many steps fill the last of the chunks that hold a length.
 
-    Of positive numbers: converters give the remainder of a negative one another sign.
+    Computed from positive numbers: converters give the remainder of a negative one another sign.
 
     Example:
 

@@ -1,9 +1,9 @@
-"""Positive reparametrisations of eigenvalue parts and steps, by name.
+"""Positive reparametrizations of eigenvalue parts and steps, by name.
 
 Each has a forward map and its inverse, both of tensors.
 Source: state-spaces/s4 `kernels/ssm.py`, `param_transform` and
 `inv_transform`; the inverse first raises its argument to 1e-4, and `relu` adds
-that amount on the way back, so that it is no exact inverse there.
+that amount on the way back, so that it is not an exact inverse there.
 """
 
 from collections.abc import Callable

@@ -4,7 +4,7 @@ Split the exponent, l = q Q + r with Q near sqrt(L):
 
     sum_n w_n lam_n^l = sum_n (w_n lam_n^(q Q)) lam_n^r
 
-so that H n (M + Q) exponentials and one (M, 2n) x (2n, Q) product a channel
+so that H n (M + Q) exponentials and one (M, 2n) x (2n, Q) product per channel
 replace the H n L exponentials of the textbook form, in real arithmetic.
 """
 

@@ -27,7 +27,7 @@ def run_varying_scan(log_lam: Pair, b: Pair, x0: Pair | None = None) -> Pair:
 
     Logarithms are summed where lam would be multiplied, so that slow modes keep
     their digits over long sequences. The gradient is the same recurrence
-    backwards, so that of its own making only the states are kept for it.
+    backwards, so that, apart from its inputs, only the states are kept for it.
 
     Args:
         log_lam: pair of (B, L, ...), logarithms of lam.
@@ -114,7 +114,7 @@ def _silent_step(x: Pair, lam_and_b: tuple[Tensor, ...]) -> tuple[Pair, None]:
 
 
 def _chunks(z: Tensor) -> Tensor:
-    """(B, L, ...) to (Q, B, M, ...), with zeros behind the last step."""
+    """(B, L, ...) to (Q, B, M, ...), with zeros after the last step."""
     batch, length, *rest = ops.shape(z)
     size = min(length, _CHUNK) if isinstance(length, int) else _CHUNK
     padding = chunk_padding(length, size)
@@ -143,6 +143,6 @@ def _before(z: Tensor, start: Tensor) -> Tensor:
 
 
 def _following(z: Tensor, end: Tensor) -> Tensor:
-    """z_(k+1) of (Q, B, M, ...), with `end` (B, ...) behind the last step."""
+    """z_(k+1) of (Q, B, M, ...), with `end` (B, ...) after the last step."""
     last = ops.concatenate([z[0, :, 1:], end[:, None]], axis=1)
     return ops.concatenate([z[1:], last[None]], axis=0)

@@ -25,9 +25,9 @@ def build_model(
     """Build the model of a recipe, with new weights.
 
     Args:
-        recipe: of `get`, perhaps changed.
-        input_shape: without the batch, with None for unknown lengths; by default
-            that of the recipe.
+        recipe: what `get` returned, perhaps changed.
+        input_shape: shape of a sequence, without the batch, with None for unknown
+            lengths; by default that of the recipe.
         num_classes: number of logits; by default that of the recipe.
 
     Returns:
@@ -52,7 +52,7 @@ def build_model(
             classes, shape, layer=recipe["layer"], block=block, **settings
         )
     except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        # Of what Keras takes in many forms, an initializer for instance, and does not name.
+        # About what Keras takes in many forms, an initializer for instance, and does not name.
         if isinstance(error, ValueError) and "Received: " in str(error):
             raise
         raise ValueError(
@@ -70,7 +70,7 @@ def compile_model(model: keras.Model, recipe: Recipe, steps_per_epoch: int) -> N
     """Compile a model with the optimizer of a recipe, cross-entropy of logits, and accuracy.
 
     Args:
-        model: of `build_model`.
+        model: what `build_model` returned.
         recipe: the same recipe.
         steps_per_epoch: batches in an epoch. Schedules whose source counts in
             steps do not depend on it.
@@ -93,7 +93,7 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimize
     """Make the optimizer of a recipe: groups, learning rates, decay and their schedule.
 
     Args:
-        recipe: of `get`, perhaps changed.
+        recipe: what `get` returned, perhaps changed.
         steps_per_epoch: batches in an epoch.
 
     Returns:
@@ -128,10 +128,10 @@ def optimizer(recipe: Recipe, steps_per_epoch: int) -> keras.optimizers.Optimize
 def training_callbacks(
     recipe: Recipe, history: Sequence[float] = ()
 ) -> list[keras.callbacks.Callback]:
-    """Make the callbacks that the schedule of a recipe needs beside the optimizer.
+    """Make the callbacks that the schedule of a recipe needs besides the optimizer.
 
     Args:
-        recipe: of `get`, perhaps changed.
+        recipe: what `get` returned, perhaps changed.
         history: `val_accuracy` of the epochs before, when a training run is resumed.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Recipes by name, and the table of all of them beside what was published."""
+"""Recipes by name, and the table of all of them with the published results."""
 
 import copy
 import os
@@ -20,8 +20,8 @@ def get(
 
     Args:
         task: name of the task, such as `"lra-listops"`; or `"uea:NAME"` for a problem
-            of the UEA and UCR archives, see `keras_ssm.datasets.series`. The small
-            recipes of these go by the lengths and numbers in the problem's files.
+            of the UEA and UCR archives, see `keras_ssm.datasets.series`. Their small
+            recipes depend on the lengths and numbers in the problem's files.
         layer: name of the layer, such as `"s5"`.
         scale: `"full"`, the published settings, or `"small"`, ours for two CPU
             cores and a few minutes.
@@ -41,12 +41,12 @@ def get(
         - `training`: `epochs` and `batch_size`; a smaller last batch is left out;
         - `data`: `input_shape` without the batch, `num_classes`, `train_size`,
           None for all, and, where the task has them, `mean` and `std` of raw
-          pixels, `rate` of the sound, arguments `generate` of the generator, and
-          of series `validation_fraction`, `scale`, `missing`, `mixed`, `time` and
-          `presence` (see `keras_ssm.recipes.series.load`).
+          pixels, `images` where they have several sources, `rate` of the sound,
+          arguments `generate` of the generator, and for series `validation_fraction`,
+          `scale`, `missing`, `mixed`, `time` and `presence` (see `keras_ssm.recipes.series.load`).
 
     Raises:
-        ValueError: if there is no such recipe; it lists those there are. For files
+        ValueError: if there is no such recipe; it lists those there are; for files
             of a problem that are missing or damaged.
 
     Example:

@@ -9,12 +9,12 @@ from keras_ssm.datasets.cache import data_folder, prepared
 from keras_ssm.recipes.rules import check
 from keras_ssm.recipes.task import TASKS, Recipe, Split, Task, find
 
-# Sequences of one evaluation batch: nothing is kept for a gradient.
+# Training batches in an evaluation batch: nothing is kept for a gradient.
 _EVALUATION_BATCHES = 4
 
 
 class Data(NamedTuple):
-    """Training, validation and test part, each `(x, y)` or `(x, y, lengths)`, and their scale.
+    """Training, validation and test parts, each `(x, y)` or `(x, y, lengths)`, and their scale.
 
     Example:
 
@@ -35,7 +35,7 @@ def load_data(recipe: Recipe, data_dir: str | os.PathLike | None = None, rate: i
     """Load the data of a recipe's task.
 
     Args:
-        recipe: of `get`, perhaps changed.
+        recipe: what `get` returned, perhaps changed.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
         rate: for speech, keep every `rate`-th sample of what the recipe asks for.
 
@@ -77,13 +77,14 @@ def batches(
     """Batches of one part of the data, as a recipe's model reads them.
 
     Args:
-        data: of `load_data`.
+        data: what `load_data` returned.
         part: `"train"`, `"validation"` or `"test"`.
-        recipe: that the data were loaded by.
+        recipe: recipe that the data were loaded by.
         training: shuffled batches of the recipe's size, a smaller last one left
             out; otherwise larger ones in order, nothing left out.
-        seed: of the shuffling.
-        devices: that share a batch, of a size that they can share equally.
+        seed: seed of the shuffling.
+        devices: number of devices that share a batch, of a size that they can share
+            equally.
 
     Returns:
         `SequenceBatches`.
@@ -128,7 +129,7 @@ def even_batch_size(count: int, limit: int, multiple: int = 1) -> int:
     JAX and TensorFlow's XLA compile a second time for a smaller last batch.
 
     Args:
-        count: sequences.
+        count: number of sequences.
         limit: largest size.
         multiple: what `limit` and the size are multiples of.
 
@@ -150,14 +151,14 @@ def generate(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathl
     """Make the data of a task that has a generator, where `load_data` finds them.
 
     Args:
-        recipe: of a ListOps, Pathfinder or speech task.
+        recipe: recipe of a ListOps, Pathfinder or speech task.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
         The folder that was made.
 
     Raises:
-        ValueError: for a task without a generator, or if its folder is there.
+        ValueError: for a task without a generator, or if its folder exists.
         ImportError: for speech without espeak-ng, for images without Pillow.
 
     Example:
@@ -180,12 +181,12 @@ def generate(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathl
 def download(recipe: Recipe, data_dir: str | os.PathLike | None = None) -> pathlib.Path:
     """Fetch the official archive of a task, if need be, and unpack it where `load_data` finds it.
 
-    Only on demand, since archives have up to 8 GB; the files of MNIST and
+    It is fetched only on demand, since archives are up to 8 GB; the files of MNIST and
     Fashion-MNIST are small, and `load_data` fetches them by itself.
 
     Args:
-        recipe: of a task with an archive, at its full scale where data of the
-            small one are made.
+        recipe: recipe of a task with an archive, at full scale where the data of
+            the small scale are made.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Published test accuracies of the layers, each with where it can be read.
+"""Published test accuracies of the layers, each with its source.
 
 `Lin`, `Inv` and `LegS` are initializations of S4D; that of the recipe comes
 first. The Text task has no validation part: its models are chosen on the test
@@ -17,13 +17,13 @@ _LRU = "rerun by Orvieto et al. 2023 (as later papers cite it)"
 
 
 class Result(NamedTuple):
-    """One published number.
+    """A published test accuracy.
 
     Attributes:
         task: name of the task.
         layer: name of the layer.
         model: name of the model in its paper.
-        accuracy: per cent of the test part; None where the model stays at chance.
+        accuracy: percent of the test part; None where the model stays at chance.
         std: standard deviation over seeds, or None if it is not given.
         origin: whose number it is.
         zero_shot: accuracy at half the sampling rate, or None.

@@ -97,7 +97,7 @@ def check(recipe: Recipe) -> None:
     beyond that, they refuse themselves.
 
     Args:
-        recipe: of `get`, perhaps changed, or read from a file.
+        recipe: what `get` returned, perhaps changed, or read from a file.
 
     Raises:
         ValueError: names the first setting that is wrong or missing, and says
@@ -224,7 +224,7 @@ def _check_shape(name: str, settings: dict[str, Any]) -> None:
     if task.vocabulary_size and shape:
         expected[-1:] = shape[-1:]
     else:
-        # Every so many samples, the first among them.
+        # Every `rate`-th sample, starting with the first.
         expected[0] = -(-expected[0] // settings.get("rate", 1))
     expected[-1] += settings.get("time", False) + settings.get("presence", False)
     if shape != expected:

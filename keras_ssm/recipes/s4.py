@@ -1,7 +1,7 @@
 """S4 as its code trains it (state-spaces/s4 e757cef).
 
-The configurations are those that the S4D recipes change the layer of: here the
-layer is theirs, S4-LegS, diagonal plus low rank from the HiPPO matrix "legs".
+The configurations are those in which the S4D recipes change the layer: here the
+layer is their own, S4-LegS, diagonal plus low rank from the HiPPO matrix "legs".
 The low-rank part trains with the eigenvalues.
 
 Different here: the layer norm of the Image and CIFAR-10 models has a scale and

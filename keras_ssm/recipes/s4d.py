@@ -3,9 +3,9 @@
 The repository has no configuration of S4D for the Long Range Arena: these are
 those of S4 from the time of the S4D paper, with the layer replaced
 (`model/layer=s4d`). They name the initialization "legs", so that the models are
-S4D-LegS there; the layer's default, "lin", makes S4D-Lin of the other two.
-"inv" gives S4D-Inv. A and B have a rate of their own, the step sizes one of
-theirs, both without decay.
+S4D-LegS there; the layer's default, "lin", makes the other two S4D-Lin.
+"inv" gives S4D-Inv. A and B have a rate of their own, and so do the
+step sizes, both without decay.
 
 Different here: the layer norm of the Image and CIFAR-10 models has a scale and
 a shift for every feature, where the code has one of each for all.

@@ -11,19 +11,19 @@ from keras_ssm.datasets import series
 Part: TypeAlias = tuple[np.ndarray, ...]
 
 PREFIX = "uea:"
-# Parts of Walker et al., who mix the archive's training and test part.
+# Parts of Walker et al., who mix the archive's training and test parts.
 _MIXED_SHARES = (0.7, 0.15)
 
 
 class Facts(NamedTuple):
-    """What a recipe has to know of a problem.
+    """What a recipe has to know about a problem.
 
     Attributes:
         length: steps of the longest series.
-        features: of a step.
+        features: number of features per step.
         classes: number of classes.
-        size: series to train on.
-        fewest: of them in a class.
+        size: number of series to train on.
+        fewest: smallest number of them in a class.
         unequal: whether their lengths differ.
     """
 
@@ -46,7 +46,7 @@ def facts(task: str, data_dir: str | os.PathLike | None = None) -> Facts:
         Its `Facts`.
 
     Raises:
-        ValueError: see `keras_ssm.datasets.series.load_data`; for a problem of regression.
+        ValueError: see `keras_ssm.datasets.series.load_data`; for a regression problem.
         ImportError: for `.ts` files, if sktime is not installed.
 
     Example:
@@ -61,7 +61,9 @@ def facts(task: str, data_dir: str | os.PathLike | None = None) -> Facts:
     name = task.removeprefix(PREFIX)
     names = series.classes(name, data_dir)
     if not names:
-        raise ValueError(f"expected a problem of classes, not of regression. Received: {task!r}")
+        raise ValueError(
+            f"expected a classification problem, not a regression problem. Received: {task!r}"
+        )
     (x, y, lengths), _, (_, _, test_lengths) = series.load_data(
         name, validation_fraction=0, missing="zero", data_dir=data_dir
     )
@@ -81,7 +83,7 @@ def load(name: str, settings: dict[str, Any], folder: pathlib.Path) -> tuple[Par
     """Training, validation and test part by the `data` settings of a recipe.
 
     Args:
-        name: of the problem.
+        name: name of the problem.
         settings: `validation_fraction`, `scale` and `missing` of
             `keras_ssm.datasets.series.load_data`; `mixed`, to mix the archive's
             parts and split them at random, 70 : 15 : 15; `time`, for the time from 0 to
@@ -93,7 +95,7 @@ def load(name: str, settings: dict[str, Any], folder: pathlib.Path) -> tuple[Par
         Parts `(x, y)`, or `(x, y, lengths)` with `presence`.
 
     Raises:
-        ValueError: for data that are missing, damaged, or others than the recipe is for.
+        ValueError: for data that are missing, damaged, or not those that the recipe is for.
     """
     options = {key: settings[key] for key in ("scale", "missing") if key in settings}
     mixed = settings.get("mixed", False)

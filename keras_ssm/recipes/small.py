@@ -76,7 +76,7 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }  # fmt: skip
 
-# Where one layer was trained otherwise than the others.
+# Where one layer was trained differently from the others.
 _OWN: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
     ("sc10", "s4d"): {"optimizer": {"ssm_learning_rate": 0.006}, "training": {"epochs": 16}},
     ("sc10", "dss"): {"model": {"gating": "glu"}, "training": {"epochs": 18}},
@@ -84,7 +84,7 @@ _OWN: dict[tuple[str, str], dict[str, dict[str, Any]]] = {
 
 
 def recipe(task: str, layer: str) -> dict[str, Any]:
-    """The small recipe of a task, with as many modes for every layer.
+    """The small recipe of a task, with the same number of modes for every layer.
 
     Args:
         task: one of `TASKS`.
@@ -113,7 +113,7 @@ def of_series(layer: str, facts: Facts) -> dict[str, Any]:
 
     Args:
         layer: a registered name.
-        facts: of the problem.
+        facts: facts of the problem.
 
     Returns:
         All parts of a recipe.
@@ -159,5 +159,5 @@ def of_series(layer: str, facts: Facts) -> dict[str, Any]:
 
 
 def _state_size(layer: str, modes: int) -> int:
-    # Some layers store one of every pair of conjugate modes. A name, so that Keras counts none.
+    # Some layers store one of every pair of conjugate modes. Named, so that Keras counts none.
     return modes * 2 // LAYERS[layer](2, name="probe").modes

@@ -22,7 +22,7 @@ class Task(NamedTuple):
     """Everything that the recipes of one task share.
 
     Attributes:
-        input_shape: of one sequence, without the batch; None where the files decide.
+        input_shape: shape of one sequence, without the batch; None where the files decide.
         num_classes: number of labels; None where the files decide.
         load: reads training, validation and test part, given the `data` part of
             a recipe and the data folder.
@@ -30,12 +30,12 @@ class Task(NamedTuple):
             or a function that takes them from the training sequences; or None
             for tokens and for data that are scaled already.
         source: the official archive, or None.
-        generate: makes data of the kind in a folder, or None.
+        generate: makes data of this kind in a folder, or None.
         options: names of further settings in the `data` part of a recipe.
-        vocabulary_size: number of tokens, of tasks whose sequences are tokens.
+        vocabulary_size: number of tokens, for tasks whose sequences are tokens.
             Their length is for the recipe to choose.
-        zero_shot_rate: every so many samples are kept in a second test, of step
-            sizes that are longer by as much, without training; or None.
+        zero_shot_rate: a second test, without training, keeps one sample in
+            this many and makes the step sizes longer by as much; or None.
 
     Example:
 
@@ -178,16 +178,16 @@ TASKS: dict[str, Task] = {
 
 
 def find(name: str) -> Task:
-    """The task of a name, one of `TASKS` or `uea:NAME` for any problem of the archives.
+    """Find a task by name, one of `TASKS` or `uea:NAME` for any problem of the archives.
 
     Args:
-        name: of the task.
+        name: name of the task.
 
     Returns:
         A `Task`.
 
     Raises:
-        ValueError: for another name.
+        ValueError: for an unknown name.
 
     Example:
 

@@ -4,9 +4,9 @@ Settings of Benjamin-Walker/log-neural-cdes: `experiment_configs/repeats` (52712
 6b2c19b, ee6a84d), and what their models have beyond them (`models/S5.py`, aab11ba;
 `models/LRU.py`, 034ab0c). LinOSS compares with the same runs. Differences from that code:
 - it looks at the validation part every 1,000 steps and stops after ten looks without a
-  gain; a recipe does so after every epoch and runs for all of the 100,000 steps;
-- its batch norm has no scale and no offset, ours has both;
-- its dropout differs from step to step, ours is shared over time;
+  gain; a recipe looks at the end of every epoch and runs for all of the 100,000 steps;
+- its batch norm has no scale and no offset, while ours has both;
+- its dropout differs from step to step, while ours is shared over time;
 - the outer radius of its LRU is 1, ours a little less.
 """
 
@@ -15,7 +15,7 @@ from typing import Any
 from keras_ssm.recipes.common import TORCH_LINEAR
 from keras_ssm.recipes.task import TASKS
 
-# Different series of the archive's two parts, by which 100,000 steps are so many epochs.
+# Different series in the archive's two parts, which decide how many epochs make 100,000 steps.
 _COUNTS = {
     "EigenWorms": 236,
     "EthanolConcentration": 524,

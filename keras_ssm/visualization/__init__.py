@@ -1,9 +1,9 @@
-"""Pictures of what layers are and what they learnt, by matplotlib (`keras-ssm[plot]`).
+"""Pictures of what layers are and what they have learned, with matplotlib (`keras-ssm[plot]`).
 
 Every `plot_*` function takes a built layer (or a block or cell around one), a
 model, whose layers are drawn side by side, or a dictionary of them by label,
 before and after training for instance. It draws into `ax`, or into a Figure of
-its own, never pyplot's, and returns the Figure. Colours of text and lines
+its own, never pyplot's, and returns the Figure. Colors of text and lines
 follow matplotlib's style, a dark one for instance. `plot` draws all pictures of
 a model into files.
 """

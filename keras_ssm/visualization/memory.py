@@ -14,7 +14,7 @@ _SHARE = 0.99
 def plot_memory(
     layers: Any, sampling_rate: float | None = None, length: int | None = None, ax: Any = None
 ) -> Any:
-    """Share of the kernel's energy in its first steps, for every output feature.
+    """Plot effective memory: the share of each feature's kernel energy in its first steps.
 
     Where a line meets the dashed one, the kernel holds 99 % of its energy: the
     feature's memory. A feature with an unstable mode stays at 0.

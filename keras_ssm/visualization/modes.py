@@ -18,7 +18,7 @@ from keras_ssm.visualization.panels import (
 
 
 def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
-    """The continuous eigenvalues Lambda of all stored modes, in the complex plane.
+    """Plot the continuous eigenvalues Lambda of all stored modes in the complex plane.
 
     Distance from the imaginary axis is decay, height is frequency, both in the
     layer's own unit of time, of which a step is dt. Right of the axis, modes
@@ -32,7 +32,7 @@ def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: for something that is no layer, or another number of axes.
+        ValueError: for something that is not a layer, or another number of axes.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -76,10 +76,10 @@ def plot_eigenvalues(layers: Any, ax: Any = None) -> Any:
 
 
 def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = None) -> Any:
-    """The discrete eigenvalues lam of all stored modes, in the unit disc.
+    """Plot the discrete eigenvalues lam of all stored modes in the unit disc.
 
     The angle is the phase of one step; the closer to the circle, the longer a
-    mode remembers, which the colour tells in time.
+    mode remembers, and its color says how long.
 
     Args:
         layers: a layer, block or model, or a dictionary of them by label.
@@ -90,7 +90,7 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: for something that is no layer, or another number of axes.
+        ValueError: for something that is not a layer, or another number of axes.
         ImportError: if matplotlib is not installed.
 
     Example:
@@ -135,7 +135,7 @@ def plot_unit_disc(layers: Any, sampling_rate: float | None = None, ax: Any = No
 
 
 def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = None) -> Any:
-    """Time scale and frequency of every mode, the step sizes included.
+    """Plot time scale and frequency of every mode, the step sizes included.
 
     A mode falls to 1/e in its time scale, -1 / (dt Re Lambda), and turns with
     the frequency dt Im Lambda / 2 pi. Above Nyquist, samples see a lower one.
@@ -149,7 +149,7 @@ def plot_time_scales(layers: Any, sampling_rate: float | None = None, ax: Any = 
         The `matplotlib.figure.Figure`.
 
     Raises:
-        ValueError: for something that is no layer, or another number of axes.
+        ValueError: for something that is not a layer, or another number of axes.
         ImportError: if matplotlib is not installed.
 
     Example:

@@ -11,7 +11,7 @@ from keras_ssm.analysis.layers import in_layers_order, modal_system
 from keras_ssm.analysis.named import drawn_length, named
 from keras_ssm.layers.base import SSM
 
-# Readable in grey and to the colour-blind: a mode that grows is told by its marker as well.
+# Readable in gray and by the color-blind: a mode that grows is told apart by its marker as well.
 UNSTABLE = {"color": "tab:red", "marker": "x", "s": 40, "linewidths": 1.5}
 STABLE = {"color": "C0", "marker": "o", "s": 36, "alpha": 0.6, "linewidths": 0}
 # More, and the letters are too small on a page.
@@ -22,7 +22,7 @@ _OUTLIER = 10
 
 
 class Panel(NamedTuple):
-    """A layer, its axes from the top, and whether they stand at the left of the picture."""
+    """A layer, its axes from the top, and whether they are at the left of the picture."""
 
     layer: SSM
     axes: list[Any]
@@ -33,7 +33,7 @@ def resolve(layers: Any) -> dict[str, SSM]:
     """Every layer to draw by its label.
 
     Args:
-        layers: a layer, block, cell or model, whose layers are called by their
+        layers: a layer, block, cell or model, whose layers are labeled by their
             path; or a dictionary of them by label. Of several models, the first
             layers come first, then the second ones.
 
@@ -155,7 +155,7 @@ def label_y(panels: Sequence[Panel], *labels: str) -> None:
 
 
 def ink() -> str:
-    """The colour of text, which a dark style makes light."""
+    """The color of text, which a dark style makes light."""
     import matplotlib
 
     return str(matplotlib.rcParams["text.color"])
@@ -180,7 +180,7 @@ def new_figure(size: tuple[float, float]) -> Any:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise ImportError(
-            "pictures are drawn by matplotlib, which is not installed. "
+            "pictures are drawn with matplotlib, which is not installed. "
             'Install it with `pip install "keras-ssm[plot]"`.'
         ) from error
     figure = Figure(figsize=size, layout="constrained")
@@ -204,7 +204,7 @@ def representative_channels(layer: Any, length: int | None, count: int) -> list[
     """Channels from the one with the shortest memory to the one with the longest.
 
     Where all features share a state, pairs (output, input), the input being the
-    one that the output reads most of; elsewhere output features.
+    one that the output depends on most; elsewhere output features.
     """
     system = modal_system(layer, length)
     order = np.argsort(analysis.memory_length(layer, length=length), kind="stable")

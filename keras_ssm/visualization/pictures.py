@@ -34,7 +34,7 @@ def plot(
         model: a built model, or a layer, block or cell.
         folder: for the PNG files; made if it is missing.
         sampling_rate: steps per second, for seconds and Hz; None for steps.
-        before: the same model before training, to stand beside it, or None.
+        before: the same model before training, to draw beside it, or None.
 
     Returns:
         The PNG files, `<layer>-<picture>.png`.

@@ -32,9 +32,10 @@ def plot_kernels(
     sampling_rate: float | None = None,
     ax: Any = None,
 ) -> Any:
-    """Convolution kernels (impulse responses without the skip D) over the lag, one below another.
+    """Plot convolution kernels (impulse responses without the skip D) over the lag.
 
-    A bidirectional layer also reads steps ahead, at negative lags.
+    One is drawn below another. A bidirectional layer also reads steps ahead, at
+    negative lags.
 
     Args:
         layers: a layer, block or model, or a dictionary of them by label.
@@ -110,9 +111,9 @@ def plot_kernels(
 def plot_kernel_map(
     layers: Any, length: int | None = None, sampling_rate: float | None = None, ax: Any = None
 ) -> Any:
-    """|K| of all output features over the lag, each relative to its largest value.
+    """Plot a map of |K| over the lag, each output feature relative to its largest value.
 
-    Features are sorted by memory, the shortest at the bottom. Of S5, |K| is
+    Features are sorted by memory, the shortest at the bottom. For S5, |K| is
     taken over all inputs.
 
     Args:
@@ -179,13 +180,13 @@ def plot_frequency_response(
     length: int | None = None,
     ax: Any = None,
 ) -> Any:
-    """Magnitude and phase of the frequency response, skip included, up to Nyquist.
+    """Plot magnitude and phase of the frequency response, skip included, up to Nyquist.
 
     Args:
         layers: a layer, block or model, or a dictionary of them by label.
         channels: output features or pairs (output, input), as in
             `analysis.frequency_response`; None for two, with the shortest and
-            the longest memory, of the layers that `plot_kernels` takes them of.
+            the longest memory, of the layers that `plot_kernels` takes them from.
         sampling_rate: steps per second, for Hz; None for cycles per step.
         length: taps to sum, needed by softmax kernels and unstable modes; None
             for the length of the sequences that a layer or its model is made

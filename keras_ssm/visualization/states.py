@@ -17,19 +17,19 @@ def plot_states(
     sampling_rate: float | None = None,
     ax: Any = None,
 ) -> Any:
-    """The state over time for one input: |x| of every mode, relative to its largest value.
+    """Plot the state over time for one input: |x| of every mode, relative to its largest value.
 
-    Above, the input that drives it. Modes are sorted by time scale, the fastest
+    Above it is the input that drives it. Modes are sorted by time scale, the fastest
     at the bottom.
 
     Args:
         layers: a layer, block or model, or a dictionary of layers by label.
-        inputs: (length, features), the input of the layer itself, which of a
-            block is behind the norm; or a dictionary of them by the same
-            labels. Of a model, one input of the model without the batch axis:
+        inputs: (length, features), the input of the layer itself, which in a
+            block comes after the norm; or a dictionary of them by the same
+            labels. For a model, one input of the model without the batch axis:
             every layer reads what it is given while the model reads that.
-        feature: whose modes are drawn, for DSS and S4D, and whose input is, for
-            all.
+        feature: the one whose modes (DSS, S4D) and whose input (all layers) are
+            drawn.
         sampling_rate: steps per second, for seconds; None for steps.
         ax: axes to draw into, two for each layer, all inputs first; None for a
             new figure.

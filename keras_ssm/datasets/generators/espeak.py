@@ -1,4 +1,4 @@
-"""The speech synthesiser eSpeak NG, through its C library."""
+"""The speech synthesizer eSpeak NG, through its C library."""
 
 import ctypes
 import ctypes.util
@@ -52,7 +52,7 @@ def say(text: str, accent: str, variant: str, speed: int, pitch: int) -> tuple[n
     keeps the state of its oscillators and noise, and has no way to reset it.
 
     Args:
-        text: to speak.
+        text: text to speak.
         accent: one of `ACCENTS`.
         variant: one of `variants()`.
         speed: words per minute, 80 to 450, normally 175.
@@ -84,7 +84,7 @@ def _library() -> tuple[ctypes.CDLL, int, list[np.ndarray]]:
     name = ctypes.util.find_library("espeak-ng")
     if name is None:
         raise ImportError(
-            "speech is synthesised by eSpeak NG, which is not installed. "
+            "speech is synthesized by eSpeak NG, which is not installed. "
             "Install the package espeak-ng of your system: `apt install espeak-ng` on Debian."
         )
     library = ctypes.CDLL(name)

@@ -12,7 +12,7 @@ def new_folder(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     """Fill a folder under a temporary name beside it, and rename it at the end.
 
     Args:
-        path: of a folder that is not there yet; the folders above it are made.
+        path: path of a folder that does not exist yet; the folders above it are made.
 
     Returns:
         A context manager. It gives the temporary folder, which becomes `path`

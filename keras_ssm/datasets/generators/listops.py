@@ -20,7 +20,7 @@ __all__ = ["generate", "samples"]
 
 # Trees drawn at a time; part of what a seed means.
 ROOTS = 4096
-# So many times without a new sample mean that there are no more.
+# This many times without a new sample mean that there are no more.
 PATIENCE = 100
 
 
@@ -38,16 +38,16 @@ def generate(
 
     These are `listops-1000/basic_train.tsv`, `basic_val.tsv` and
     `basic_test.tsv`, with the columns `Source` and `Target`; the defaults are
-    those of the arena. No sample is there twice, neither in one file nor in two.
+    those of the arena. No sample occurs twice, neither in one file nor in two.
 
     Args:
-        folder: to put `listops-1000` in.
+        folder: where to put `listops-1000`.
         counts: samples for training, validation and test.
         min_length: a sample has more tokens than this; parentheses are not counted.
         max_length: a sample has fewer tokens than this.
         max_depth: levels of a tree; those of the last are digits.
-        max_args: an operator has 2 to so many arguments.
-        seed: decides every sample, together with the other settings but `workers`.
+        max_args: an operator has 2 to this many arguments.
+        seed: decides every sample, together with the other settings except `workers`.
         workers: processes; by default one per core.
 
     Returns:
@@ -55,7 +55,7 @@ def generate(
 
     Raises:
         ValueError: for settings that no tree, or too few, can meet, or if the
-            folder is there already.
+            folder exists already.
 
     Example:
 
@@ -100,14 +100,14 @@ def samples(
     max_args: int = 10,
     seed: int = 0,
 ) -> tuple[list[str], np.ndarray]:
-    """The samples that `generate` writes, in memory and in the same order.
+    """Make the samples that `generate` writes, in memory and in the same order.
 
     Args:
-        count: of samples.
+        count: number of samples.
         min_length: a sample has more tokens than this; parentheses are not counted.
         max_length: a sample has fewer tokens than this.
         max_depth: levels of a tree; those of the last are digits.
-        max_args: an operator has 2 to so many arguments.
+        max_args: an operator has 2 to this many arguments.
         seed: decides every sample, together with the other settings.
 
     Returns:
@@ -148,7 +148,7 @@ def _bounds(min_length: int, max_length: int, max_depth: int, max_args: int) -> 
     if not 0 <= min_length < min(max_length - 1, longest):
         raise ValueError(
             f"expected lengths between `min_length` and `max_length` and of at most {longest} "
-            "tokens, the longest tree of that depth and so many arguments. Received: "
+            "tokens, the longest tree of that depth and that many arguments. Received: "
             f"min_length={min_length!r}, max_length={max_length!r}, max_depth={max_depth!r}, "
             f"max_args={max_args!r}"
         )
@@ -175,7 +175,7 @@ def _distinct_rows(
             if fruitless == PATIENCE:
                 raise ValueError(
                     f"expected more samples than these settings have: {len(seen)} distinct ones "
-                    f"were found, and {PATIENCE * ROOTS} trees after the last one none. "
+                    f"were found, and none in {PATIENCE * ROOTS} trees after the last one. "
                     f"Received: {', '.join(f'{k}={v}' for k, v in bounds._asdict().items())}"
                 )
 

@@ -1,6 +1,6 @@
 """Paddles, the dashes of Pathfinder: what they look like and where the next one may go.
 
-Positions are integer pixels, and so are the ways from one paddle to the next:
+Positions are integer pixels, and so are the steps from one paddle to the next:
 everything that depends on directions only is computed once, in `geometry`.
 """
 
@@ -17,20 +17,20 @@ DEGREES = np.arange(-180, 180)
 
 
 class Setting(NamedTuple):
-    """What decides the pictures of one size; lengths in pixels.
+    """Settings of the pictures of one size; lengths in pixels.
 
     Args:
-        size: of the square image.
+        size: side of the square image.
         padding: border that stays empty.
-        length: of a paddle.
-        thickness: of a paddle.
+        length: length of a paddle.
+        thickness: thickness of a paddle.
         margins: kept free around a paddle; one of them is drawn for each image.
-        marker_radius: of the two discs.
+        marker_radius: radius of the two discs.
         seed_distance: between the first paddles of the two contours.
         continuity: how much less likely sharp turns are.
         distractors: number of paddles in the short contours.
-        brightness: of the two contours.
-        distractor_brightness: of the short ones; a marker has 1.
+        brightness: brightness of the two contours.
+        distractor_brightness: brightness of the short ones; a marker has 1.
     """
 
     size: int
@@ -57,11 +57,11 @@ class Geometry(NamedTuple):
     backwards for the others.
 
     Args:
-        setting: of these tables.
+        setting: setting that the tables are for.
         margin: one of the margins of the setting.
         frame: pixels on every side.
-        width: of the framed image.
-        places: of all pixels of the image.
+        width: width of the framed image.
+        places: places of all pixels of the image.
         border: flattened mask of the framed image, 1 where nothing may be drawn.
         area: (pixels,), from a paddle to the pixels of its picture, a square.
         images: (directions, pixels), brightness 0 to 1 of paddles.
@@ -98,7 +98,7 @@ def geometry(setting: Setting, margin: int) -> Geometry:
     """The tables of a setting.
 
     Args:
-        setting: of the pictures.
+        setting: setting of the pictures.
         margin: one of its margins.
 
     Returns:
@@ -116,7 +116,7 @@ def geometry(setting: Setting, margin: int) -> Geometry:
         return offsets[..., 0] * width + offsets[..., 1]
 
     degrees = np.deg2rad(DEGREES)
-    # One candidate per pixel of the circle around the pivot, whole pixels, no one twice.
+    # One candidate per pixel of the circle around the pivot, whole pixels, none twice.
     reach = length + margin
     samples = np.deg2rad(np.arange(0, 360, 360 / (2 * reach * np.pi)))
     ends = np.unique(np.floor(_ways(samples, reach)).astype(int), axis=0)
@@ -165,11 +165,11 @@ def marker(radius: float) -> np.ndarray:
     """A disc.
 
     Args:
-        radius: in pixels.
+        radius: radius in pixels.
 
     Returns:
         Brightness 0 to 1, float32 of shape (side, side) with an odd side, the
-        centre in the middle.
+        center in the middle.
 
     Raises:
         ImportError: if Pillow is not installed.

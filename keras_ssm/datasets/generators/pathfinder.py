@@ -38,10 +38,10 @@ class Scene(NamedTuple):
     Args:
         image: uint8 of shape (size, size), from 0 to 255.
         label: 1 if both markers are on one contour.
-        margin: that was drawn for this image.
+        margin: margin drawn for this image.
         contours: (paddles, 2) of each of the two long contours: (y, x) of the
             first paddle's first pixel, then of the last pixel of every other.
-        distractors: the same of the short contours.
+        distractors: the same for the short contours.
         markers: ((y, x), (y, x)) of the discs.
     """
 
@@ -63,14 +63,14 @@ def generate(
 ) -> pathlib.Path:
     """Write Pathfinder images in the layout of the Long Range Arena's own files.
 
-    `pathfinder32/curv_contour_length_14/imgs/0/sample_0.png`, a thousand images
-    in each folder, and `metadata/0.npy`, plain text with a line per image. They
-    are of the same kind as the arena's images, drawn by the same algorithm, but
-    not the same images.
+    The files are `pathfinder32/curv_contour_length_14/imgs/0/sample_0.png`, a
+    thousand images in each folder, and `metadata/0.npy`, plain text with a line per
+    image. They are of the same kind as the arena's images, drawn by the same
+    algorithm, but not the same images.
 
     Args:
-        folder: to put `pathfinder32` (64, 128, 256) in.
-        count: of images; the arena has 200,000.
+        folder: where to put `pathfinder32` (64, 128, 256).
+        count: number of images; the arena has 200,000.
         size: 32, 64, 128 or 256 pixels.
         contour_length: 6, 9 or 14 paddles in each of the two long contours.
         seed: decides every image, together with `size` and `contour_length`.
@@ -81,7 +81,7 @@ def generate(
 
     Raises:
         ValueError: for a size or contour length that the arena does not have,
-            or if the folder is there already.
+            or if the folder exists already.
         ImportError: if Pillow is not installed.
 
     Example:
@@ -128,10 +128,10 @@ def generate(
 def samples(
     count: int, size: int = 32, contour_length: int = 14, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The images that `generate` writes, in memory and in the same order.
+    """Draw the images that `generate` writes, in memory and in the same order.
 
     Args:
-        count: of images.
+        count: number of images.
         size: 32, 64, 128 or 256 pixels.
         contour_length: 6, 9 or 14 paddles in each of the two long contours.
         seed: decides every image, together with `size` and `contour_length`.
@@ -157,7 +157,7 @@ def samples(
 
 
 def scene(index: int, size: int = 32, contour_length: int = 14, seed: int = 0) -> Scene:
-    """One image with the places of everything on it.
+    """Draw one image, and return it with the places of everything on it.
 
     Two contours of `contour_length` paddles start `seed_distance` apart near the
     middle and grow in turns; short contours of a third of the length fill some
@@ -191,7 +191,7 @@ def scene(index: int, size: int = 32, contour_length: int = 14, seed: int = 0) -
     # RandomState, not default_rng: NumPy promises its stream never changes.
     sequence = np.random.SeedSequence(seed, spawn_key=(index,))
     random = np.random.RandomState(np.random.PCG64(sequence))
-    # Before the contours: hard ones are drawn again, and must not be drawn more for one label.
+    # Before the contours: hard ones are drawn again, and must not be more frequent for one label.
     label = int(random.randint(2))
     margin = setting.margins[random.randint(len(setting.margins))]
     geometry = paddles.geometry(setting, margin)

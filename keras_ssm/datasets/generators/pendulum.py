@@ -1,6 +1,6 @@
 """A swinging pendulum, seen in noisy images at irregular times.
 
-Made from the description of a task of Becker et al. and of the S5 paper, with images and
+The task follows the descriptions of Becker et al. and the S5 paper, with images and
 an integrator of our own.
 """
 
@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-# Of gravity over the length of the pendulum: small swings take two seconds.
+# Square root of gravity over the length of the pendulum: small swings take two seconds.
 OMEGA = math.pi
 # Seconds between the moments from which the times are drawn, and steps of the integrator in one.
 TICK = 0.1
@@ -25,7 +25,7 @@ def samples(
     noise: bool = True,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pendulums seen at irregular times, and the sine and cosine of their angles.
+    """Make images of pendulums at irregular times, with the sine and cosine of their angles.
 
     A pendulum starts at rest at any angle, and a random torque drives it on. Of `2 * steps`
     moments, 0.1 seconds apart, `steps` are drawn at random. An image shows the rod
@@ -35,8 +35,8 @@ def samples(
     pendulum.
 
     Args:
-        count: of pendulums.
-        steps: images of each.
+        count: number of pendulums.
+        steps: number of images of each.
         image_size: rows and columns of an image.
         torque: change of the velocity in one second, in radians per second and as a
             standard deviation; 0 for a free swing, which `swing` describes.
@@ -93,10 +93,10 @@ def swing(
     """Let pendulums swing freely, by the Runge-Kutta method of fourth order.
 
     Args:
-        angle: in radians, 0 hanging down.
-        velocity: in radians per second.
-        duration: in seconds.
-        substeps: of the method.
+        angle: angle in radians, 0 hanging down.
+        velocity: velocity in radians per second.
+        duration: duration in seconds.
+        substeps: number of steps of the method.
 
     Returns:
         Angle and velocity afterwards.
@@ -124,14 +124,14 @@ def swing(
 
 
 def draw(angles: np.ndarray, image_size: int) -> np.ndarray:
-    """Images of pendulums: a rod from the centre and a bob at its end, with soft edges.
+    """Draw images of pendulums: a rod from the center and a bob at its end, with soft edges.
 
     Args:
-        angles: in radians, 0 hanging down, of shape (...,).
+        angles: angles in radians, 0 hanging down, of shape (...,).
         image_size: rows and columns.
 
     Returns:
-        float32 (..., image_size ** 2), 0 for nothing to 1.
+        float32 (..., image_size ** 2), from 0 for nothing to 1.
 
     Example:
 

@@ -16,7 +16,7 @@ from keras_ssm.datasets.generators.paddles import DEGREES, Geometry
 FEWEST, MOST = 4, 256
 # Ends that are tried for one paddle, first paddles for one short contour.
 TRIALS = 3
-# A mask above this is in the way of a first paddle; two that add up to so much overlap.
+# A mask above this is in the way of a first paddle; two that add up to this much overlap.
 OCCUPIED, OVERLAP = 0.3, 1.8
 # Less than this is no way out.
 STUCK = 1e-4
@@ -26,9 +26,9 @@ class Snake(NamedTuple):
     """A contour.
 
     Args:
-        places: of its paddles: of the first pixel of the first one, of the last
-            pixel of all others.
-        directions: of its paddles.
+        places: places of its paddles: of the first pixel of the first one, and of the
+            last pixel of all others.
+        directions: directions of its paddles.
     """
 
     places: np.ndarray
@@ -44,7 +44,7 @@ def pair(
 
     Args:
         random: source of all draws.
-        geometry: of the image.
+        geometry: geometry of the image.
         length: paddles of each contour.
 
     Returns:
@@ -74,7 +74,7 @@ def distractor(
 
     Args:
         random: source of all draws.
-        geometry: of the image.
+        geometry: geometry of the image.
         mask: flattened, of the space that is taken.
         length: paddles of the contour.
 
@@ -177,7 +177,7 @@ def _settle(
 def _free_place(
     random: np.random.RandomState, geometry: Geometry, mask: np.ndarray, body: np.ndarray
 ) -> int | None:
-    """A uniform one of the places where a body meets nothing, or None."""
+    """One of the places where a body meets nothing, drawn uniformly, or None."""
     places = geometry.places
     # Any will do that is drawn from all places and happens to be free; most often one is.
     for _ in range(4):

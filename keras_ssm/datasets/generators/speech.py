@@ -1,4 +1,4 @@
-"""Synthesised spoken words in the layout of Speech Commands, for tests and demonstrations."""
+"""Synthesized spoken words in the layout of Speech Commands, for tests and demonstrations."""
 
 import functools
 import hashlib
@@ -37,7 +37,7 @@ LOUDNESS = (0.05, 0.95)
 HELD_OUT = 0.1
 # A sample below this share of the largest is silence.
 SILENCE = 0.02
-README = """Synthesised speech, not the Speech Commands data set: every word is spoken by
+README = """Synthesized speech, not the Speech Commands data set: every word is spoken by
 eSpeak NG. Made by keras_ssm.datasets.generators.speech with {settings}.
 """
 
@@ -46,13 +46,13 @@ class Clip(NamedTuple):
     """How a word is spoken.
 
     Args:
-        accent: of `espeak.ACCENTS`.
-        variant: of `espeak.variants()`.
-        name: of the file.
+        accent: one of `espeak.ACCENTS`.
+        variant: one of `espeak.variants()`.
+        name: name of the file.
         speed: words per minute.
         pitch: on the scale of eSpeak NG.
-        position: of the word in the free time of the second, 0 to 1.
-        loudness: of the largest sample, as a share of full scale.
+        position: place of the word in the free time of the second, 0 to 1.
+        loudness: the largest sample, as a share of full scale.
     """
 
     accent: str
@@ -71,18 +71,18 @@ def generate(
     seed: int = 0,
     workers: int | None = None,
 ) -> pathlib.Path:
-    """Write synthesised words in the layout of Speech Commands v0.02.
+    """Write synthesized words in the layout of Speech Commands v0.02.
 
-    `SpeechCommands/<word>/<speaker>_nohash_<take>.wav`, 16-bit, 16 kHz, one
-    second each, with `validation_list.txt` and `testing_list.txt`. A speaker is
+    The files are `SpeechCommands/<word>/<speaker>_nohash_<take>.wav`, 16-bit, 16 kHz,
+    one second each, with `validation_list.txt` and `testing_list.txt`. A speaker is
     an accent in a voice variant; no variant is in two of the three parts.
     Speed, pitch, loudness and the place in the second differ from clip to clip.
-    Words of real people are harder: what is learnt here says little about them.
+    Words spoken by real people are harder: what is learned here says little about them.
 
     Args:
-        folder: to put `SpeechCommands` in.
-        clips: of each word; more than about 800 let speakers speak again.
-        words: to speak.
+        folder: where to put `SpeechCommands`.
+        clips: number of clips of each word; with more than about 800, speakers speak again.
+        words: words to speak.
         seed: decides every clip, together with `clips`, `words` and the version
             of eSpeak NG.
         workers: processes; by default one per core.
@@ -93,7 +93,7 @@ def generate(
     Raises:
         ImportError: if eSpeak NG, a program of your system and not a Python
             package, is not installed.
-        ValueError: for no clips or words, or if the folder is there already.
+        ValueError: for no clips or words, or if the folder exists already.
 
     Example:
 
@@ -141,13 +141,13 @@ def generate(
 def samples(
     word: str, count: int, seed: int = 0, variants: Sequence[str] | None = None
 ) -> np.ndarray:
-    """Clips of one word in memory.
+    """Speak clips of one word, in memory.
 
-    They are those of `generate` in a process that has not spoken before.
+    They are those that `generate` writes if this process has not spoken before.
 
     Args:
-        word: to speak.
-        count: of clips.
+        word: word to speak.
+        count: number of clips.
         seed: decides every clip.
         variants: voices to choose from; by default all of eSpeak NG.
 
@@ -168,16 +168,16 @@ def samples(
 
 
 def plan(word: str, variants: Sequence[str], count: int, seed: int) -> list[Clip]:
-    """Who speaks a word, and how.
+    """Choose who speaks a word, and how.
 
     Args:
-        word: to speak.
+        word: word to speak.
         variants: voices to choose from.
-        count: of clips.
+        count: number of clips.
         seed: decides every clip.
 
     Returns:
-        So many clips. All speakers have spoken before one speaks again.
+        `count` clips. All speakers have spoken before one speaks again.
 
     Example:
 
@@ -212,11 +212,11 @@ def plan(word: str, variants: Sequence[str], count: int, seed: int) -> list[Clip
 
 
 def parts_of_variants(variants: Sequence[str], seed: int) -> dict[str, str]:
-    """Which part a voice variant belongs to.
+    """Assign each voice variant to a part of the data.
 
     Args:
         variants: voices.
-        seed: of the split.
+        seed: seed of the split.
 
     Returns:
         `"train"`, `"validation"` or `"testing"` for every variant, a tenth each
@@ -264,10 +264,10 @@ def _sound(word: str, clip: Clip) -> np.ndarray:
 
 
 def resampled(sound: np.ndarray, rate: int) -> np.ndarray:
-    """Sound at 16 kHz, without what that rate cannot hold.
+    """Resample sound to 16 kHz, without what that rate cannot hold.
 
-    By the discrete Fourier transform of the whole sound, which is silent at both
-    ends.
+    This takes the discrete Fourier transform of the whole sound, which is silent at
+    both ends.
 
     Args:
         sound: float of shape (samples,).

@@ -5,7 +5,7 @@ probability 3/4 and always at the last depth, a uniform digit; else a uniform
 operator over a uniform number (2 to `max_args`) of results of `grow(depth + 1)`.
 A tree is kept if its number of tokens lies strictly between two bounds.
 
-Every draw is independent of the others, so that the order in which nodes are
+Every draw is independent of the others, so the order in which nodes are
 drawn does not change the distribution of the tree. Here all nodes of one depth
 of all trees are drawn at once, which is what arrays are good at. A tree is
 given up as soon as it must end up too long (its tokens so far, and one at
@@ -29,7 +29,7 @@ class Bounds(NamedTuple):
         min_length: a tree has more tokens than this.
         max_length: a tree has fewer tokens than this.
         max_depth: levels of a tree; those of the last are digits.
-        max_args: an operator has 2 to so many arguments.
+        max_args: an operator has 2 to this many arguments.
     """
 
     min_length: int
@@ -58,7 +58,7 @@ def draw(random: np.random.RandomState, roots: int, bounds: Bounds) -> list[Leve
     Args:
         random: source of all draws.
         roots: number of trees to draw.
-        bounds: of the trees to keep.
+        bounds: bounds of the trees to keep.
 
     Returns:
         The levels of the kept trees, which are numbered from 0.
@@ -100,7 +100,7 @@ def values(levels: list[Level]) -> np.ndarray:
     two; SM is the sum modulo 10.
 
     Args:
-        levels: of `draw`.
+        levels: what `draw` returned.
 
     Returns:
         Digits as uint8 of shape (trees,).
@@ -138,7 +138,7 @@ def texts(levels: list[Level], ends: list[bytes]) -> bytes:
     parentheses for each argument and one for the closing bracket.
 
     Args:
-        levels: of `draw`.
+        levels: what `draw` returned.
         ends: what follows each tree, all of one length.
 
     Returns:

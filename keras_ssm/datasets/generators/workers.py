@@ -32,11 +32,11 @@ def each(
     """Apply a function to every task, on several cores, in the order of the tasks.
 
     Args:
-        function: of one task; a function of a module that needs NumPy only, or
+        function: takes one task; a function of a module that needs NumPy only, or
             a `functools.partial` of one.
         tasks: small objects; may be endless, since only a few are taken ahead.
-        workers: processes; by default one per core this process may use. 1
-            computes in this process.
+        workers: processes; by default one per core this process may use. With
+            1, lasting tasks are done in this process.
         lasting: False does every task in a new process, for functions whose
             results depend on what the process did before.
 
@@ -126,7 +126,7 @@ def _answer(process: subprocess.Popen) -> Any:
         succeeded, content = pickle.load(process.stdout)  # type: ignore[arg-type]
     except (EOFError, pickle.UnpicklingError) as error:
         raise ChildProcessError(
-            f"expected an answer of a worker process, which ended with code {process.wait()}"
+            f"expected an answer from a worker process, which ended with code {process.wait()}"
         ) from error
     if not succeeded:
         raise content

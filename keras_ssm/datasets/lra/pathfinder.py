@@ -37,27 +37,27 @@ def load_data(
     seed: int | None = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Pathfinder: images with two dots, on the ends of one dashed path or of two.
+    """Load Pathfinder: images with two dots, at the ends of one dashed path or of two.
 
     Pixels are read row by row: 1024 steps at resolution 32 (Pathfinder), 16,384 at
-    128 (Path-X). Read from `pathfinder<resolution>/` of the release, or of
+    128 (Path-X). They are read from `pathfinder<resolution>/`, of the release or of
     `keras_ssm.datasets.generators.pathfinder`.
 
-    A tenth of the images each is for validation and test. The published S4, S5
+    A tenth of the images is for validation and another for test. The published S4, S5
     and DSS draw them by PyTorch's `random_split` with seed 42, which only PyTorch
     can repeat; here another permutation decides. `seed=None` takes the slices of
     the Long Range Arena: the last tenths, in the order of the metadata.
 
     Args:
         resolution: 32, 64, 128 or 256.
-        contour_length: dashes of a path, 14 for the published task; 9 and 6 are
+        contour_length: number of dashes in a path, 14 for the published task; 9 and 6 are
             easier.
-        seed: of the split; None for slices.
+        seed: seed of the split; None for slices.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
         `(x, y)` for training, validation and test, 160,000, 20,000 and 20,000 in
-        the release: x uint8 grey values (count, resolution ** 2), scaled to [-1, 1]
+        the release: x uint8 gray values (count, resolution ** 2), scaled to [-1, 1]
         by `MEAN` and `STD`; y int32 (count,), 1 for one path.
 
     Raises:
@@ -101,7 +101,7 @@ def load_data(
 
 
 def source(resolution: int) -> Source:
-    """Where the images of one resolution come from.
+    """Return the source of the images of one resolution.
 
     Args:
         resolution: 32, 64, 128 or 256.

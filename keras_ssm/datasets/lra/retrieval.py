@@ -1,4 +1,4 @@
-"""Retrieval of the Long Range Arena: do two papers cite each other or the same?"""
+"""Retrieval of the Long Range Arena: do two papers cite each other or the same paper?"""
 
 import os
 import pathlib
@@ -32,12 +32,12 @@ def load_data(
     max_length: int = LENGTH,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Pairs of papers of the ACL Anthology Network, related by citation or not.
+    """Load pairs of papers of the ACL Anthology Network, related by citation or not.
 
-    Read from `tsv_data/new_aan_pairs.{train,eval,test}.tsv` of the release: label,
-    two names and two texts, with tabs between. Quotes are characters like others;
-    a csv reader with its default quoting, as in the code of S4 and S5, may take
-    some rows for others.
+    They are read from `tsv_data/new_aan_pairs.{train,eval,test}.tsv` of the release:
+    a label, two names and two texts, separated by tabs. Quotes are characters like
+    any other; a csv reader with its default quoting, as in the code of S4 and S5,
+    may misread some rows.
 
     By `"characters"`, as in S4 and S5: tokens are the characters of the training
     texts, cut to `max_length` - 1, and `<eos>` follows. By `"bytes"`, as in the Long
@@ -45,7 +45,7 @@ def load_data(
 
     Args:
         level: `"characters"` or `"bytes"`.
-        max_length: of the rows; longer texts are cut.
+        max_length: length of the rows; longer texts are cut.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:

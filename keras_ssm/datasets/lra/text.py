@@ -33,21 +33,21 @@ def load_data(
     max_length: int = LENGTH,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Film reviews of the Internet Movie Database, negative or positive.
+    """Load film reviews of the Internet Movie Database (IMDB), negative or positive.
 
-    Read from the folder `aclImdb`, or unpacked from `aclImdb_v1.tar.gz`.
+    They are read from the folder `aclImdb`, or unpacked from `aclImdb_v1.tar.gz`.
 
-    By `"characters"`, as in S4 and S5: tokens are those characters that occur 15
-    times in the training texts, cut to `max_length` - 1, and `<eos>` follows. By
+    By `"characters"`, as in S4 and S5: tokens are the characters that occur at least
+    15 times in the training texts, cut to `max_length` - 1, and `<eos>` follows. By
     `"bytes"`, as in the Long Range Arena: a token is a byte of UTF-8 plus 1, and
     nothing follows; the arena's models take 1000 or 4000 of them.
 
-    There is no validation part: as in all published results, it is the test
-    part, so what is chosen by it is chosen on test data.
+    There is no validation part of its own: as in all published results, the test part
+    takes its place, so what is chosen by it is chosen on test data.
 
     Args:
         level: `"characters"` or `"bytes"`.
-        max_length: of the rows; longer texts are cut.
+        max_length: length of the rows; longer texts are cut.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:

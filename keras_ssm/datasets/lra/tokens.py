@@ -15,9 +15,9 @@ def pad(
     """Sequences as rows of one length.
 
     Args:
-        tokens: those of all sequences, one after the other.
+        tokens: tokens of all sequences, one after the other.
         counts: numbers of tokens (sequences,).
-        length: of the rows. Longer sequences lose their last tokens.
+        length: length of the rows. Longer sequences lose their last tokens.
         end: token put after every sequence, inside `length`; None for none.
 
     Returns:
@@ -41,8 +41,8 @@ def check_length(max_length: int, least: int) -> None:
     """Refuse a length that leaves no room.
 
     Args:
-        max_length: of the rows.
-        least: that a row must have.
+        max_length: length of the rows.
+        least: smallest length allowed.
 
     Raises:
         ValueError: for anything but a whole number of at least `least`.
@@ -54,10 +54,10 @@ def check_length(max_length: int, least: int) -> None:
 
 
 def blocks(path: str | os.PathLike) -> Iterator[bytes]:
-    """A file of lines in blocks of whole lines, the last one ended if it is not.
+    """A text file in blocks of whole lines, with a newline added at its end if none is there.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         Some 16 MB at a time.
@@ -69,10 +69,10 @@ def blocks(path: str | os.PathLike) -> Iterator[bytes]:
 
 
 def count_lines(path: str | os.PathLike) -> int:
-    """Number of lines, with the last one whether it is ended or not.
+    """Number of lines, with the last one whether it ends in a newline or not.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         The number.

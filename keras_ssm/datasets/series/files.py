@@ -11,7 +11,7 @@ class Cases(NamedTuple):
 
     Attributes:
         series: float64 arrays (steps, features), NaN where a value is missing.
-        labels: of every series; text, or floats in a regression problem.
+        labels: label of every series; text, or floats in a regression problem.
         classes: the labels that the file declares, in its order; empty for regression.
     """
 
@@ -38,7 +38,9 @@ def read(path: pathlib.Path) -> Cases:
         raise ValueError(f"expected series in {path}, found none")
     widths = {series.shape[1] for series in cases.series}
     if len(widths) > 1:
-        raise ValueError(f"expected as many features in every series of {path}, found {widths}")
+        raise ValueError(
+            f"expected the same number of features in every series of {path}, found {widths}"
+        )
     for number, series in enumerate(cases.series):
         if not len(series):
             raise ValueError(f"expected steps in every series of {path}, found 0 in {number}")

@@ -29,11 +29,11 @@ def moments(series: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def filled(series: np.ndarray, missing: str) -> np.ndarray:
-    """A series without gaps.
+    """Fill the gaps of a series.
 
     Args:
         series: array (steps, features), NaN where a value is missing.
-        missing: `"interpolate"`, straight lines between the neighbours and the
+        missing: `"interpolate"`, straight lines between the neighbors and the
             nearest value at the ends; `"previous"`, the value before, which takes
             nothing from the future unless a series begins with a gap; or `"zero"`.
 
@@ -59,7 +59,7 @@ def filled(series: np.ndarray, missing: str) -> np.ndarray:
 
 
 def padded(series: Sequence[np.ndarray], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Series as one array, with zeros behind the shorter ones.
+    """Series as one array, with zeros after the end of shorter ones.
 
     Args:
         series: arrays (steps, features), at least one.

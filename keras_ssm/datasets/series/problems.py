@@ -35,7 +35,9 @@ def load_data(
     missing: str = "error",
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """A time series problem by name, with the archive's own training and test part.
+    """Load a time series problem of the UEA and UCR archives by name.
+
+    The training and the test part are those of the archive.
 
     `NAME_TRAIN.ts` and `NAME_TEST.ts` are looked for in the data folder, in a folder
     NAME in it, and in what the archives unpack to (`Univariate_ts`, `Multivariate_ts`,
@@ -47,26 +49,26 @@ def load_data(
     Both packages are under the BSD 3-Clause License; the series are those of the
     archives, free for research with a citation. All others are at
     https://www.timeseriesclassification.com. Files of your own need the same names.
-    Instead of `.ts`, which sktime reads, they can be tables `.tsv` or `.txt`: in
-    every line a class number and a series, NaN behind the shorter ones.
+    Instead of `.ts`, which sktime reads, they can be tables `.tsv` or `.txt`: a
+    class number and a series in every line, shorter ones padded with NaN.
 
     Args:
-        name: of the problem, such as `"JapaneseVowels"`.
-        validation_fraction: share of the training part, of every class alike, for
-            choosing settings; 0 for none. PigCVP, with two series of a class, needs 0.5.
-        seed: of that choice.
+        name: name of the problem, such as `"JapaneseVowels"`.
+        validation_fraction: share of the training part, the same of every class, for
+            choosing settings; 0 for none. PigCVP, with two series per class, needs 0.5.
+        seed: seed of that choice.
         scale: `"none"`; `"series"`, every feature of every series to mean 0 and
             deviation 1; or `"train"`, by the mean and deviation of every feature over
             what is trained on. Most univariate problems come scaled by series.
         missing: `"error"` raises where values are missing; `"interpolate"` draws
-            straight lines between the neighbours and takes the nearest value at the
+            straight lines between the neighbors and takes the nearest value at the
             ends; `"previous"` repeats the value before; `"zero"` puts 0 there after
             scaling. A feature that is missing all along a series becomes 0 in each.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
         `(x, y, lengths)` for training, validation and test: x float32 (count, longest,
-        features), 0 behind the shorter series; y int32 numbers of `classes(name)`, or
+        features), 0 after the end of shorter series; y int32 numbers of `classes(name)`, or
         float32 values of a regression problem; lengths int32 (count,).
 
     Raises:
@@ -130,10 +132,10 @@ def load_data(
 
 
 def classes(name: str, data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
-    """Names of the classes of a problem, in the order of their numbers.
+    """List the classes of a problem, in the order of their numbers.
 
     Args:
-        name: of the problem.
+        name: name of the problem.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
@@ -155,7 +157,7 @@ def classes(name: str, data_dir: str | os.PathLike | None = None) -> tuple[str, 
 
 
 def available(data_dir: str | os.PathLike | None = None) -> tuple[str, ...]:
-    """Names of the problems that `load_data` finds on this machine.
+    """List the problems that `load_data` finds on this machine.
 
     Args:
         data_dir: see `keras_ssm.datasets.cache.data_folder`.

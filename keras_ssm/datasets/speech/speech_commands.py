@@ -37,27 +37,27 @@ def load_data(
     seed: int | None = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> tuple[Split, Split, Split]:
-    """Speech Commands v0.02: spoken words, one second at 16 kHz.
+    """Load Speech Commands v0.02: spoken words, one second each, at 16 kHz.
 
-    Read from the folder of words that the archive unpacks to, wherever the data
+    The clips are read from the folder of words that the archive unpacks to, wherever the data
     folder has it: as it is, or in `speech_commands_v0.02`, `SpeechCommands` or both;
-    or from `speech_commands_v0.02.tar.gz`. Folders that are no words are left
-    out and named in the log; `_background_noise_` is no class.
+    or from `speech_commands_v0.02.tar.gz`. Folders that are not words are
+    left out and named in the log; `_background_noise_` is not a class.
 
-    - `"sc35"`: all 35 words, parted by the lists of the archive: 84,843, 9,981
+    - `"sc35"`: all 35 words, split by the lists of the archive: 84,843, 9,981
       and 11,005 clips. Clips of less than a second are padded with 0 at the end.
     - `"sc10"`: ten words and only their clips of exactly 16,000 samples, 34,975,
-      parted at random into 70, 15 and 15 % of every class, without regard to
+      split at random into 70, 15 and 15 % of every class, without regard to
       the lists: one speaker's clips are on several sides. The official code
       splits files in the order in which its file system lists them, so its parts
-      cannot be had again; here the files are sorted first.
+      cannot be reproduced; here the files are sorted first.
 
     Args:
         subset: `"sc35"` or `"sc10"`.
         mfcc: give mel-frequency cepstral coefficients instead of audio.
         rate: keep every `rate`-th sample, without a filter, as the papers do to test
-            models at 8 kHz: `rate=2`. A step is `rate` times as long then.
-        seed: of the parts of `"sc10"`; None takes the archive's lists, which keep
+            models at 8 kHz: `rate=2`. Then a step is `rate` times as long.
+        seed: seed of the parts of `"sc10"`; None takes the archive's lists, which keep
             speakers apart.
         data_dir: see `keras_ssm.datasets.cache.data_folder`.
 
@@ -113,7 +113,7 @@ def _build(part: str, clips: Callable[[pathlib.Path], dict[str, Clips]]) -> Buil
 
 
 def _audio(clips: Clips) -> Iterator[np.ndarray]:
-    # Not in threads: files that the system has in memory are read slower by several.
+    # Not in threads: files that the system has in memory are read more slowly by several.
     for start in range(0, len(clips), _BLOCK):
         yield np.stack([read(path) for path, _ in clips[start : start + _BLOCK]])
 

@@ -32,13 +32,13 @@ def header(path: str | os.PathLike) -> Format:
     """Length, channels and rate, without the samples.
 
     Args:
-        path: of a wav file with 16-bit samples.
+        path: path of a wav file with 16-bit samples.
 
     Returns:
         A `Format`.
 
     Raises:
-        ValueError: if it is no such file, or cut short: names it.
+        ValueError: if it is not such a file, or is cut short: names it.
     """
     with open(path, "rb") as file:
         return _header(pathlib.Path(path), file)
@@ -48,14 +48,14 @@ def read(path: str | os.PathLike) -> tuple[np.ndarray, int]:
     """Samples and rate of a file.
 
     Args:
-        path: of a wav file with 16-bit samples.
+        path: path of a wav file with 16-bit samples.
 
     Returns:
         `(x, rate)`: x int16 (frames,), or (frames, channels) for several; the rate
         in samples per second.
 
     Raises:
-        ValueError: if it is no such file, or cut short: names it.
+        ValueError: if it is not such a file, or is cut short: names it.
     """
     with open(path, "rb") as file:
         found = _header(pathlib.Path(path), file)
@@ -122,7 +122,7 @@ def _sized(path: pathlib.Path, size: int, found: Format, length: int, left: int)
             "it is cut short"
         )
     if length % per_frame:
-        raise _unreadable(path, size, f"{length} bytes are no whole number of frames")
+        raise _unreadable(path, size, f"{length} bytes are not a whole number of frames")
     return found._replace(frames=length // per_frame)
 
 

@@ -1,4 +1,4 @@
-"""One diagonal state for each channel, as S4D and DSS have it, computed as a long convolution."""
+"""One diagonal state for each channel, as in S4D and DSS, computed as a long convolution."""
 
 from typing import Any, NamedTuple
 
@@ -31,13 +31,13 @@ from keras_ssm.types import Pair, Tensor
 
 
 class Channelwise(NamedTuple):
-    """A diagonal system of its own for each of H channels, with C outputs each.
+    """A separate diagonal system for each of H channels, with C outputs each.
 
         x_k = lam x_(k-1) + B u_k,   y_k = Re(C x_k) + D u_k
 
-    The gain of the discretisation is in B, the factor 2 of conjugate pairs in
+    The gain of the discretization is in B, the factor 2 of conjugate pairs in
     C. A backward direction begins with the next sample, as in the official code
-    of DSS and S4D: the present one is seen by the forward direction alone.
+    of DSS and S4D: the present one is seen only by the forward direction.
 
     Attributes:
         log_lam: logarithm of lam, a pair of (H, N); of (batch, length, H, N), or
@@ -74,7 +74,7 @@ class Channelwise(NamedTuple):
 
     @property
     def directions(self) -> int:
-        """1, or 2 with a backward one."""
+        """Number of directions: 1, or 2 with a backward one."""
         return self.C[0].shape[0]
 
     @property
@@ -187,7 +187,7 @@ class Channelwise(NamedTuple):
         return as_complex(self.log_lam)
 
     def modal(self, length: int | None = None) -> Modal:
-        """Its modes in float64."""
+        """The modes of the system in float64."""
         log_lam, B, C = (as_complex(pair) for pair in (self.log_lam, self.B, self.C))
         return modal(log_lam, B, C, self.D, 0.0 * log_lam.real)
 
@@ -200,7 +200,7 @@ class Channelwise(NamedTuple):
         return [kernels[index] for index in range(K)]
 
     def _varying(self, resets: Tensor | None) -> tuple[Pair, Pair]:
-        """log lam of steps that vary, forwards and for the reversed sequence."""
+        """log lam of steps of varying size, forwards and for the reversed sequence."""
         forward, backward = self.log_lam, reverse(self.log_lam)
         if resets is None:
             return forward, backward
@@ -211,9 +211,9 @@ class Channelwise(NamedTuple):
 
 
 class ChannelwiseStepper(NamedTuple):
-    """A `Channelwise` as one step computes with it.
+    """A `Channelwise` in the form that one step computes with.
 
-    With a leading batch axis where the steps of the sequences differ.
+    Tensors have a leading batch axis where the steps of the sequences differ.
     """
 
     change_re: Tensor  # (1, H, N): Re(lam - 1)
@@ -226,8 +226,8 @@ class ChannelwiseStepper(NamedTuple):
         """Output (B, C H) and next state x + ((lam - 1) x + B u) of u (B, H).
 
         The increment is rounded, not lam itself, so that slow modes keep their
-        length over many steps. Real and imaginary part go through each operation
-        together: run one by one, the operations are what a step costs.
+        length over many steps. Real and imaginary parts go through each operation
+        together: where operations run one by one, their number is what a step costs.
         """
         H, N = self.B.shape[-2:]
         x = ops.reshape(state, (-1, 2, H, N))
@@ -264,7 +264,7 @@ def final_state(u: Tensor, log_lam: Pair, B: Pair, state: Pair | None, steps: Te
         return driven
     steps = ops.reshape(ops.cast(steps, log_lam[0].dtype), (-1,))
     re, im = (ops.transpose(z, (2, 0, 1)) for z in multiples(log_lam, steps))  # (B, H, N)
-    # The increment is rounded, not lam, as in a step: many short chunks must not drift either.
+    # The increment is rounded, not lam, as in a step: many short chunks must not drift, either.
     change = multiply(expm1((re, im)), state)
     return tuple(x + (dx + b) for x, dx, b in zip(state, change, driven, strict=True))
 

@@ -54,7 +54,7 @@ def check_outputs(name: str, C: Pair, D: Tensor | None, features: int, modes: in
 
 
 def reverse(z: Pair) -> Pair:
-    """Time, the second axis, backwards."""
+    """Reverse time, the second axis."""
     return ops.flip(z[0], axis=1), ops.flip(z[1], axis=1)
 
 

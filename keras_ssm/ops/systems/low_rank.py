@@ -1,18 +1,18 @@
-"""One state for each channel whose matrix is diagonal plus low rank, as S4 has it.
+"""One state for each channel whose matrix is diagonal plus low rank, as in S4.
 
 The state matrix acts on one of each pair of conjugate modes:
 
     x' = Lambda x - sum_r P_r 2 Re(P_r^* x) + B u,   y = 2 Re(C x) + D u
 
-which is linear over the real numbers only. It is discretised by the bilinear
+which is linear over the real numbers only. It is discretized by the bilinear
 rule, whose inverse I - dt/2 A stays diagonal plus low rank (Woodbury):
 
     W = (I - dt/2 A)^-1 = g - sum_r Q_r Re(V_r .),   g = 1 / (1 - dt/2 Lambda)
     A_bar = I + E,   E = 2 (W - I),   B_bar = dt W B
 
-Sequences take matrix products with powers of A_bar, a real (N, N) matrix for
-each channel (see `keras_ssm.ops.matrix_powers`); a single step, or steps that
-vary in time, take the diagonal and the low-rank part as they are.
+Sequences are computed by matrix products with powers of A_bar, a real (N, N)
+matrix for each channel (see `keras_ssm.ops.matrix_powers`); a single step, or
+steps that vary in time, use the diagonal and the low-rank part as they are.
 """
 
 from typing import Any, NamedTuple
@@ -37,10 +37,10 @@ _UNKNOWN_LENGTH_CHUNK = 64
 
 
 class LowRank(NamedTuple):
-    """A diagonal plus low-rank system of its own for each of H channels, with C outputs each.
+    """A separate diagonal plus low-rank system for each of H channels, with C outputs each.
 
     A backward direction begins with the next sample, as in the official code of
-    S4: the present one is seen by the forward direction alone.
+    S4: the present one is seen only by the forward direction.
 
     Attributes:
         Lambda: pair of (H, n), the diagonal of the continuous system.
@@ -81,7 +81,7 @@ class LowRank(NamedTuple):
 
     @property
     def directions(self) -> int:
-        """1, or 2 with a backward one."""
+        """Number of directions: 1, or 2 with a backward one."""
         return self.C[0].shape[0]
 
     @property
@@ -115,10 +115,10 @@ class LowRank(NamedTuple):
         """Outputs (B, L, C H) of u (B, L, H), and the state after the last valid step.
 
         `method` is `"fft"`, `"chunk"` or `"auto"`, see `keras_ssm.ops.systems.method`.
-        Steps that vary, and resets, are taken one after the other.
+        Steps of varying size, and resets, are taken one after the other.
         """
         if resets is not None and where is not None and not self.varies:
-            # Steps behind the last valid one take no time.
+            # Steps after the last valid one take no time.
             valid = ops.cast(where.valid, u.dtype)[..., None]
             return _run_varying(self._replace(dt=self.dt * valid), u, state, resets)
         if self.varies or resets is not None:
@@ -142,18 +142,18 @@ class LowRank(NamedTuple):
         return _kernels(self, length)[1 if backward else 0]
 
     def exponents(self) -> np.ndarray:
-        """log lam of the discretised matrix, complex128: (H, N), both of each conjugate pair."""
+        """log lam of the discretized matrix, complex128: (H, N), both of each conjugate pair."""
         return self.modal().log_lam
 
     def modal(self, length: int | None = None) -> Modal:
-        """Its modes in float64: the eigenvectors of the discretised matrix."""
+        """The modes of the system in float64: the eigenvectors of the discretized matrix."""
         return _modal(self)
 
 
 class LowRankStepper(NamedTuple):
-    """A `LowRank` as one step computes with it.
+    """A `LowRank` in the form that one step computes with.
 
-    With a leading batch axis where the steps of the sequences differ.
+    Tensors have a leading batch axis where the steps of the sequences differ.
     """
 
     change_re: Tensor  # (1, H, n): the diagonal part of E, real
@@ -221,7 +221,7 @@ def _inverse(system: LowRank) -> _Inverse:
         column = apply(p)
         Q.append(column)
         V.append(row)
-    # 2 (g - 1) of large steps; the other form does not cancel where g is near 1.
+    # 2 (g - 1) for large steps; the other form does not cancel where g is near 1.
     large = re * re + im * im > 1
     small = multiply((2 * re, 2 * im), g)
     change = tuple(
@@ -375,7 +375,7 @@ def _response(rows: Tensor, x: Tensor, levels: list[Tensor], size: int, length: 
 def _driven(u: Tensor, size: int, columns: Tensor, levels: list[Tensor]) -> Tensor:
     """sum_k A_bar^(L - 1 - k) B u_k for u (B, L, H): columns (H, N, B).
 
-    `size` is that of the columns, said since a traced tensor may not know its own.
+    `size` is that of the columns, given since a traced tensor may not know its own.
     """
     batch, length, H = ops.shape(u)
     N = columns.shape[1]
@@ -490,7 +490,7 @@ def _read(x: Tensor, C: Pair, direction: int) -> Tensor:
 
 
 def _modal(system: LowRank) -> Modal:
-    """By the eigenvectors of the discretised matrix of each channel."""
+    """By the eigenvectors of the discretized matrix of each channel."""
     if system.varies:
         raise ValueError(
             "A system whose steps vary in time has no modes. "

@@ -6,16 +6,16 @@
 
 Both give the same numbers. On CPUs the FFT takes less than half the time on
 every backend (`benchmarks/layers.py`, cases `s4d` and `s4d-chunk`); for a TPU v5e
-the compiler counts half of the memory traffic (`benchmarks/tpu_compile.py`). No
-GPU was at hand; there `"auto"` takes what all official implementations take,
-and where a model is exported to a format without an FFT, what needs none.
+the compiler counts half of the memory traffic (`benchmarks/tpu_compile.py`). GPUs
+have not been measured; there `"auto"` takes what all official implementations
+take, and where a model is exported to a format without an FFT, what needs none.
 """
 
 from keras_ssm.ops.exporting import is_symbol, restricted
 from keras_ssm.types import Tensor
 
 METHODS = ("fft", "chunk")
-# The FFT wherever both were measured, and so no table by backend and device yet.
+# The FFT wherever both were measured, so that there is no table by backend and device.
 _FASTEST = "fft"
 
 

@@ -8,13 +8,13 @@ from keras import ops
 
 
 class Modal(NamedTuple):
-    """A discretised system, x_k = lam x_(k-1) + B u_k and y_k = Re(C x_k) + D u_k.
+    """A discretized system, x_k = lam x_(k-1) + B u_k and y_k = Re(C x_k) + D u_k.
 
     A system with one state for each channel is a group for every feature, with
     one input each; one with a shared state is one group with all features in
     and out. Letters: G groups, N modes, I inputs and O outputs of a group.
 
-    Of a shared state, both directions see the present sample; otherwise the
+    With a shared state, both directions see the present sample; otherwise the
     backward one begins with the next.
 
     Attributes:
@@ -24,8 +24,8 @@ class Modal(NamedTuple):
         D: (G, O, I), the skip.
         shared: whether it is one group of all features.
         origin: (G, N), where the powers of a mode count from: its kernel is
-            lam^(l - origin). 0 but for growing modes of a softmax kernel, which
-            end at 1 instead of starting there.
+            lam^(l - origin). 0 except for growing modes of a softmax kernel,
+            which end at 1 instead of starting there.
         length: the steps beyond which a softmax kernel is not defined, or None.
     """
 
@@ -85,7 +85,7 @@ class Modal(NamedTuple):
             c = self.C * np.exp(log_lam[:, None] * start[..., None])  # (directions, G, O, N)
             found = np.einsum("dgon,gnm,dgom->go", c, plain, c, optimize=True)
             found += np.einsum("dgon,gnm,dgom->go", c, mixed, c.conj(), optimize=True)
-            # Rounding may leave a little less than nothing.
+            # Rounding may leave a little less than zero.
             return np.where(finite[:, None], np.maximum(found.real, 0), np.inf)
 
         return energy
@@ -129,7 +129,7 @@ class Modal(NamedTuple):
             now[...] = state = lam * state + driven
         g, n = np.nonzero(self.origin)
         if len(g):
-            # A growing mode overflows as a recurrence, and is a sum read with a growing factor.
+            # A growing mode overflows as a recurrence, so it is a sum read with a growing factor.
             k = np.arange(len(u))[:, None]
             log_lam, origin = self.log_lam[g, n], self.origin[g, n]
             summed = np.cumsum(np.exp(-log_lam * k) * Bu[:, g, n], axis=0)

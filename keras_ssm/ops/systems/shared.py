@@ -1,4 +1,4 @@
-"""One state shared by all channels, as S5 and the LRU have it, computed by a scan."""
+"""One state shared by all channels, as in S5 and the LRU, computed by a scan."""
 
 from typing import NamedTuple
 
@@ -29,12 +29,12 @@ class SharedState(NamedTuple):
 
         x_k = lam x_(k-1) + gamma B u_k,   y_k = Re(C x_k) + D u_k
 
-    Of two directions, both see the present sample.
+    If there are two directions, both see the present sample.
 
     Attributes:
         log_lam: logarithm of lam, a pair of (P,); of (batch, length, P), or
             (batch, P) for one step, where steps vary in time.
-        gamma: what the discretisation makes of B, a pair of the same shape.
+        gamma: the factor of B from the discretization, a pair of the same shape.
         B: pair of (P, H).
         C: pair of (K, H, P) for K directions, the forward one first. The factor
             2 of conjugate pairs is in it.
@@ -69,7 +69,7 @@ class SharedState(NamedTuple):
 
     @property
     def directions(self) -> int:
-        """1, or 2 with a backward one."""
+        """Number of directions: 1, or 2 with a backward one."""
         return self.C[0].shape[0]
 
     @property
@@ -168,7 +168,7 @@ class SharedState(NamedTuple):
         return as_complex(self.log_lam)
 
     def modal(self, length: int | None = None) -> Modal:
-        """Its modes in float64."""
+        """The modes of the system in float64."""
         log_lam, C = as_complex(self.log_lam), as_complex(self.C)
         B = as_complex(self.gamma)[:, None] * as_complex(self.B)
         D = np.zeros(C.shape[1]) if self.D is None else as_float(self.D)
@@ -235,11 +235,11 @@ class SharedState(NamedTuple):
 
 
 class SharedStepper(NamedTuple):
-    """A `SharedState` as one step computes with it."""
+    """A `SharedState` in the form that one step computes with."""
 
-    change_re: Tensor  # Re(lam - 1): (1, P), or (B, 1, P) for steps that vary
+    change_re: Tensor  # Re(lam - 1): (1, P), or (B, 1, P) for steps of varying size
     change_im: Tensor  # Im(lam - 1), as it acts on the swapped parts of the state: (.., 2, P)
-    gamma: Pair | None  # (B, P) for steps that vary; else it is in B
+    gamma: Pair | None  # (B, P) for steps of varying size; else it is in B
     B: Tensor  # (2 P, H)
     C: Tensor  # (H, 2 P)
     D: Tensor | None
@@ -248,8 +248,8 @@ class SharedStepper(NamedTuple):
         """Output (B, H) and next state x + ((lam - 1) x + B u) of u (B, H).
 
         The increment is rounded, not lam itself, so that slow modes keep their
-        length. Real and imaginary part go through each operation together: run
-        one by one, the operations are what a step costs.
+        length. Real and imaginary parts go through each operation together: where
+        operations run one by one, their number is what a step costs.
         """
         P = self.change_re.shape[-1]
         Bu = dense_matmul(u, self.B, transpose_b=True)

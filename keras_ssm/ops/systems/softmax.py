@@ -1,4 +1,4 @@
-"""One diagonal state for each channel with a kernel that is normalised over a length (DSS-SOFTMAX).
+"""One diagonal state for each channel with a kernel that is normalized over a length (DSS-SOFTMAX).
 
 Source: DSS (Gupta et al., 2022), Proposition 1 and equations 5 to 9, as
 ag1988/dss `dss.py` computes them.
@@ -40,7 +40,7 @@ class Softmax(NamedTuple):
     its sum, so that the kernel of another length is another kernel. A mode with
     Re Lambda > 0 grows towards the end of the kernel and is bounded there.
 
-    The state counts the time since its start, its last number: an ordinary mode
+    The last number of the state is the time since its start. An ordinary mode
     is x_k = lam x_(k-1) + (lam - 1) r u_k with r the reciprocal of (lam^T - 1)
     Lambda; a growing one is the sum z_k = z_(k-1) + lam^-k (..) u_k, which is
     read with a factor that grows towards T, so that no number ever exceeds the
@@ -84,7 +84,7 @@ class Softmax(NamedTuple):
 
     @property
     def directions(self) -> int:
-        """1, or 2 with a backward one."""
+        """Number of directions: 1, or 2 with a backward one."""
         return self.W[0].shape[0]
 
     def check(self, features: int) -> None:
@@ -134,7 +134,7 @@ class Softmax(NamedTuple):
         return ops.concatenate([join_state(x, 2), elapsed[..., None]], axis=-1)
 
     def stepper(self) -> "SoftmaxStepper":
-        """The normalised system, for many steps."""
+        """The normalized system, for many steps."""
         rows = normalised(self.Lambda, self.dt_Lambda, self._known_length())
         return SoftmaxStepper(rows, direction(self.W, 0), self.D, self.time_steps)
 
@@ -144,11 +144,11 @@ class Softmax(NamedTuple):
         return self._kernels(rows, length)[1 if backward else 0]
 
     def exponents(self) -> np.ndarray:
-        """log lam of the stored modes, complex128; what grows is bounded, since it ends at 1."""
+        """log lam of the stored modes, complex128; growing ones are bounded: they end at 1."""
         return as_complex(self.dt_Lambda)
 
     def modal(self, length: int | None = None) -> Modal:
-        """Its modes in float64, normalised over `length` where the system has none of its own."""
+        """The modes in float64, normalized over `length` where the system has none of its own."""
         total = self._modal_length(length)
         rows = normalised(self.Lambda, self.dt_Lambda, total)
         mirrored, reciprocal = as_complex(rows.log_lam), as_complex(rows.reciprocal)
@@ -158,7 +158,7 @@ class Softmax(NamedTuple):
         return modal(log_lam, B, as_complex(self.W), self.D, origin, total)
 
     def _steps(self, u: Tensor, where: Compaction | None = None) -> Tensor:
-        """Durations (B, L); steps behind the last valid one take no time."""
+        """Durations (B, L); steps after the last valid one take no time."""
         if self.time_steps is not None:
             return self.time_steps
         return ops.ones_like(u[..., 0]) if where is None else ops.cast(where.valid, u.dtype)
@@ -176,7 +176,7 @@ class Softmax(NamedTuple):
             return length
         if isinstance(length, int) and isinstance(self.length, int) and length > self.length:
             raise ValueError(
-                "The kernel is normalised over `length` steps and not defined beyond them. "
+                "The kernel is normalized over `length` steps and not defined beyond them. "
                 f"Expected at most {self.length} steps. Received: {length} steps"
             )
         return self.length
@@ -184,7 +184,7 @@ class Softmax(NamedTuple):
     def _known_length(self) -> int:
         if self.length is None:
             raise ValueError(
-                "A softmax kernel is normalised over a length, so that it has a state only when "
+                "A softmax kernel is normalized over a length, so that it has a state only when "
                 "that length is an argument of the layer, `length=...`. Received: length=None"
             )
         return self.length
@@ -193,19 +193,19 @@ class Softmax(NamedTuple):
         total = length if self.length is None else self.length
         if total is None:
             raise ValueError(
-                "A softmax kernel is normalised over a length: give the layer or this function a "
+                "A softmax kernel is normalized over a length: give the layer or this function a "
                 "`length`. Received: length=None"
             )
         if length is not None and length > total:
             raise ValueError(
-                f"The kernel is normalised over {total} steps and not defined beyond them. "
+                f"The kernel is normalized over {total} steps and not defined beyond them. "
                 f"Received: length={length}"
             )
         return int(total)
 
 
 class SoftmaxStepper(NamedTuple):
-    """A `Softmax` as one step computes with it."""
+    """A `Softmax` in the form that one step computes with."""
 
     rows: "Rows"
     W: Pair
@@ -304,7 +304,7 @@ def _response(rows: Rows, W: Pair, state: SoftmaxState, length: Tensor) -> Tenso
     y_behind = response(behind, log_lam, W, length)
     late = ops.cast(ops.relu(-rest), "int32")
     index = ops.relu(length - 1 - ops.arange(0, length, dtype="int32") - late)
-    # Rows of all sequences are counted through: `take_along_axis` fixes the batch in an export.
+    # Rows of all sequences share one numbering: `take_along_axis` fixes the batch in an export.
     batch, _, width = ops.shape(y_behind)
     index = index + length * ops.arange(0, batch, dtype="int32")[:, None]
     behind = take(ops.reshape(y_behind, (-1, width)), ops.reshape(index, (-1,)), axis=0)
@@ -355,7 +355,7 @@ def _since_resets(elapsed: Tensor, time_steps: Tensor, resets: Tensor) -> Tensor
 def _at(rows: Rows, time_steps: Tensor, elapsed: Tensor) -> tuple[Pair, Pair, Pair]:
     """What drives the state at a step that ends at time `elapsed`: log lam, B and reading gain.
 
-    Both kinds of modes as one recurrence; a backward one keeps its state, and
+    Both kinds of modes follow one recurrence; a backward one keeps its state, and
     input and output are weighted instead.
     """
     log_lam, backwards = rows.log_lam, rows.backwards
