@@ -147,6 +147,20 @@ def recipes(record: Record) -> str:
     return markdown(["test accuracy, %", "backend", "test part", *layers, "seconds"], rows)
 
 
+def keywords(record: Record) -> str:
+    """Files of models that spot words: accuracy in float and 8 bits, sizes, speed."""
+    rows = []
+    cells = {(c["model"], c["format"], c["int8"]): c for c in record["cells"]}
+    for name, form in dict.fromkeys(key[:2] for key in cells):
+        pair = [cells[name, form, int8] for int8 in (False, True)]
+        row = [name, form, *(f"{100 * c['correct'] / c['count']:.1f}" for c in pair)]
+        row += [f"{c['bytes'] / 1000:.0f}" if "bytes" in c else "-" for c in pair]
+        row += [f"{c['real_time']:.4f}" if "bytes" in c else "-" for c in pair]
+        rows.append([*row, str(pair[0].get("state_bytes", "-"))])
+    header = ["model", "format", "accuracy, %, float", "8 bits", "kB, float", "8 bits"]
+    return markdown([*header, "real-time factor, float", "8 bits", "bytes of state"], rows)
+
+
 def pendulum(record: Record) -> str:
     """Squared errors of the example of irregular times."""
     rows = [[name, f"{error:.4f}"] for name, error in record["errors"].items()]
@@ -164,14 +178,16 @@ _NAMES = {
     "dss": "DSS", "s4d": "S4D", "s5": "S5", "s4": "S4", "lru": "LRU", "gru": "GRU",
     "conv": "dilated Conv1D", "minirocket": "MiniRocket",
 }  # fmt: skip
+FILES = ("series", "recipes", "keywords", "pendulum", "forecasting")
 TABLES: dict[str, Callable[[Record], str]] = {
     "series": series,
     "sets_series": series_sets,
     "cost_series": series_cost,
     "recipes": recipes,
+    "keywords": keywords,
     "pendulum": pendulum,
     "forecasting": forecasting,
-    **{f"origin_{file}": origin for file in ("series", "recipes", "pendulum", "forecasting")},
+    **{f"origin_{file}": origin for file in FILES},
 }
 
 
