@@ -280,6 +280,8 @@ class _Onnx:
         # A step is too small to be split: threads that wait for each other take longer.
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        # Matrices of 8 bits become floats once, when the file is read, not in every call.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
         self._session = runtime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )

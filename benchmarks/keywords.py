@@ -3,12 +3,11 @@
     keras-ssm train sc10 --layer s5 --scale small --out runs/accuracies/sc10-s5-jax
     python benchmarks/keywords.py runs/accuracies/sc10-s5-jax --json docs/results/keywords.json
 
-Takes a trained model of raw samples that streams, and trains a GRU on the same clips. The GRU
-reads what such models usually read, log spectra of windows of 20 ms every 10 ms, since it learns
-little from single samples; its width is the smallest one whose validation accuracy reaches that
-of the run. Both are written as streams of 10 ms, in float and in 8 bits, and every file hears all
-of the test part in its own runtime, one call after the other. The time of a call includes the
-spectra where there are any.
+Takes a trained model of raw samples that streams, and trains two more on the same clips, an S5 and
+a GRU that read what such models usually read, log spectra of windows of 20 ms every 10 ms. The
+width of each is the smallest one whose validation accuracy reaches that of the run. All are
+written as streams, in float and in 8 bits, and every file hears all of the test part in its own
+runtime, one call after another. The time of a call includes the spectra where there are any.
 """
 
 import argparse
@@ -28,10 +27,11 @@ import results
 import keras_ssm
 from keras_ssm import optimizers, recipes
 from keras_ssm.cli import run_folder
-from keras_ssm.layers import SequencePooling
+from keras_ssm.layers import S5, SequencePooling, SSMBlock
+from keras_ssm.layers.scales import length_scales
 
 # Samples between two calls, 10 ms at 8 kHz, and samples under the window of a spectrum.
-HOP, WINDOW = 80, 160
+HOP, WINDOW, RATE = 80, 160, 8000
 WIDTHS = (16, 32, 64, 128)
 EPOCHS, BATCH = 30, 20
 FORMATS = {"onnx": ".onnx", "litert": ".tflite"}
@@ -52,25 +52,30 @@ def spectra(samples: np.ndarray) -> np.ndarray:
     return np.log(power + 1e-3).astype("float32")
 
 
-def gru(width: int, features: int, steps: int, classes: int) -> keras.Model:
-    """Two layers, read forward, and the mean over the steps."""
+def reader(kind: str, width: int, features: int, steps: int, classes: int) -> keras.Model:
+    """Two layers or blocks that read spectra forward, and the mean over the steps."""
     inputs = keras.Input((steps, features))
     x = keras.layers.BatchNormalization()(inputs)
+    if kind == "s5":
+        x = keras.layers.Dense(width)(x)
     for _ in range(2):
-        x = keras.layers.GRU(width, return_sequences=True)(x)
+        if kind == "s5":
+            x = SSMBlock(S5(width, **length_scales("s5", steps)))(x)
+        else:
+            x = keras.layers.GRU(width, return_sequences=True)(x)
     return keras.Model(inputs, keras.layers.Dense(classes)(SequencePooling("mean")(x)))
 
 
-def trained_gru(parts: dict[str, Any], target: float) -> tuple[keras.Model, int, float]:
-    """The smallest GRU whose validation accuracy reaches `target`, or the best of all."""
+def trained(kind: str, parts: dict[str, Any], target: float) -> tuple[keras.Model, int]:
+    """The narrowest reader whose validation accuracy reaches `target`, or the best of all."""
     (x, y), validation = parts["train"], parts["validation"]
     best: tuple[Any, int, float] = (None, 0, 0.0)
     for width in WIDTHS:
         keras.utils.set_random_seed(0)
-        model = gru(width, x.shape[-1], x.shape[1], int(y.max()) + 1)
-        rate = keras.optimizers.schedules.CosineDecay(0.004, EPOCHS * (len(x) // BATCH))
+        model = reader(kind, width, x.shape[-1], x.shape[1], int(y.max()) + 1)
+        updates = EPOCHS * -(-len(x) // BATCH)
         model.compile(
-            optimizers.adamw(rate, weight_decay=0.01),
+            optimizers.adamw(keras.optimizers.schedules.CosineDecay(0.004, updates)),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=["accuracy"],
         )
@@ -82,12 +87,12 @@ def trained_gru(parts: dict[str, Any], target: float) -> tuple[keras.Model, int,
             model.fit(x, y, BATCH, EPOCHS, 0, [keep], validation_data=validation)
             model.load_weights(path)
         found = accuracy(model.predict(validation[0], verbose=0), validation[1])
-        print(f"gru, {width} units: {found:.4f} of the validation part, {target:.4f} wanted")
+        print(f"{kind}, width {width}: {found:.4f} of the validation part, {target:.4f} wanted")
         if found > best[2]:
             best = model, width, found
         if found >= target:
             break
-    return best
+    return best[:2]
 
 
 def accuracy(logits: np.ndarray, words: np.ndarray) -> float:
@@ -95,30 +100,37 @@ def accuracy(logits: np.ndarray, words: np.ndarray) -> float:
     return float(np.mean(np.argmax(logits, -1) == words))
 
 
-def cell(model: keras.Model, path: pathlib.Path, int8: bool, test: Any, front: bool) -> Any:
-    """Size, state, accuracy and real-time factor of one file."""
-    artefact = keras_ssm.export.step(model, path, chunk=None if front else HOP, int8=int8)
+def cell(
+    model: keras.Model, path: pathlib.Path, int8: bool, test: Any, samples: int | None
+) -> dict[str, Any]:
+    """Size, state, accuracy and real-time factor of a file of so many samples, or of a spectrum."""
+    chunk = samples if samples and samples > 1 else None
+    artefact = keras_ssm.export.step(model, path, chunk=chunk, int8=int8)
     stream = keras_ssm.export.load(path)
-    samples, words = test
-    calls = spectra(samples) if front else samples.reshape(len(samples), -1, HOP, 1)
+    sound, words = test
+    calls = spectra(sound)
+    if samples:
+        calls = sound.reshape(len(sound), -1, *([] if chunk is None else [chunk]), 1)
     stream.reset(len(calls))
     for call in np.moveaxis(calls, 1, 0):
         logits = stream.step(call)
     stream.reset(1)
     state = sum(value.nbytes for value in stream.states.values())
     durations = []
-    for start in range(0, samples.shape[1] - WINDOW, HOP):
-        heard = samples[:1, start : start + WINDOW]
+    for start in range(500):
+        heard = sound[:1, start : start + WINDOW]
         begin = time.perf_counter()
-        stream.step(spectra(heard)[:, -1] if front else heard[:, -HOP:])
+        stream.step(calls[:1, start] if samples else spectra(heard)[:, -1])
         durations.append(time.perf_counter() - begin)
+        if start + 1 == calls.shape[1]:
+            break
     return {
         "bytes": artefact.size,
         "state_bytes": state,
         "correct": int(np.sum(np.argmax(logits, -1) == words)),
         "count": len(words),
         # Seconds of work for a second of sound.
-        "real_time": float(np.median(durations)) / (HOP / 8000),
+        "real_time": float(np.median(durations)) * RATE / (samples or HOP),
     }
 
 
@@ -133,26 +145,27 @@ def main() -> None:
     sound = {part: clips(data, part, recipe) for part in ("train", "validation", "test")}
     model = run_folder.load_model(options.run)
     target = accuracy(model.predict(sound["validation"][0], verbose=0), sound["validation"][1])
-    heard = {part: (spectra(x), y) for part, (x, y) in sound.items() if part != "test"}
-    peer, width, _ = trained_gru(heard, target)
-    models = {recipe["layer"]: model, f"gru, {width} units": peer}
-    cells = []
+    heard = {part: (spectra(x), y) for part, (x, y) in sound.items()}
+    models = [(f"{recipe['layer']}, one sample a call", model, 1)]
+    models += [(f"{recipe['layer']}, {HOP} samples a call", model, HOP)]
+    for kind in ("s5", "gru"):
+        one, width = trained(kind, heard, target)
+        models.append((f"{kind} of width {width}, a spectrum a call", one, None))
+    cells: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, one in models.items():
-            front = one is peer
+        for name, one, samples in models:
             for form, suffix in FORMATS.items():
                 for int8 in (False, True):
                     path = pathlib.Path(folder) / f"{len(cells)}{suffix}"
-                    found = cell(one, path, int8, sound["test"], front)
+                    found = cell(one, path, int8, sound["test"], samples)
                     cells.append({"model": name, "format": form, "int8": int8, **found})
                     print(cells[-1], flush=True)
-            x, y = sound["test"]
-            x = spectra(x) if front else x
+        for name, one, samples in models[1:]:
+            x, y = (sound if samples else heard)["test"]
             for int8 in (False, True):
                 if int8:
                     one.quantize("int8")
-                logits = one.predict(x, batch_size=20, verbose=0)
-                right = int(np.sum(np.argmax(logits, -1) == y))
+                right = int(np.sum(np.argmax(one.predict(x, 20, verbose=0), -1) == y))
                 found = {"correct": right, "count": len(y)}
                 cells.append({"model": name, "format": "keras", "int8": int8, **found})
                 print(cells[-1], flush=True)

@@ -155,7 +155,7 @@ def keywords(record: Record) -> str:
         pair = [cells[name, form, int8] for int8 in (False, True)]
         row = [name, form, *(f"{100 * c['correct'] / c['count']:.1f}" for c in pair)]
         row += [f"{c['bytes'] / 1000:.0f}" if "bytes" in c else "-" for c in pair]
-        row += [f"{c['real_time']:.4f}" if "bytes" in c else "-" for c in pair]
+        row += [f"{c['real_time']:.3f}" if "bytes" in c else "-" for c in pair]
         rows.append([*row, str(pair[0].get("state_bytes", "-"))])
     header = ["model", "format", "accuracy, %, float", "8 bits", "kB, float", "8 bits"]
     return markdown([*header, "real-time factor, float", "8 bits", "bytes of state"], rows)

@@ -294,6 +294,21 @@ def test_int8_keeps_the_recurrence(name, tmp_path):
 
 
 @pytest.mark.artefact
+@pytest.mark.parametrize("name", [n for n in MINE if FORMATS[n].int8])
+def test_int8_hears_a_soft_sequence_next_to_a_loud_one(name, tmp_path):
+    model = classifier(("S5",), length=None)
+    path = tmp_path / f"step{FORMATS[name].suffix}"
+    export.step(model, path, chunk=7, int8=True)
+    together, alone = sequences(2, 7) * np.float32([[[1000]], [[1]]]), sequences(2, 7)[1:]
+    outputs = []
+    for x in (together, alone):
+        stream = export.load(path)
+        stream.reset(len(x))
+        outputs.append(stream.step(x)[-1])
+    assert relative(*outputs) < 1e-5
+
+
+@pytest.mark.artefact
 @pytest.mark.skipif(BACKEND != "jax", reason="the others write ONNX themselves")
 def test_another_backend_writes_what_this_one_cannot(tmp_path):
     model = causal()
