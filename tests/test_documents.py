@@ -101,3 +101,12 @@ def test_a_name_that_is_not_there_is_found_out():
     assert exists("keras_ssm.ops.systems.SharedState")
     assert not exists("keras_ssm.layers.S6")
     assert not exists("keras_ssm.S5")
+
+
+@pytest.mark.backend_free
+def test_the_reference_of_layers_lists_all_of_them():
+    page = text_of("docs/reference/layers.md")
+    members = re.search(r"members: \[(.*)\]", page).group(1).split(", ")
+    bases = re.findall(r"^::: keras_ssm\.layers\.\w+\.(\w+)$", page, re.M)
+    assert sorted(members + bases) == sorted(keras_ssm.layers.__all__)
+    assert members[0] == "S5"
