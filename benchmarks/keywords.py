@@ -34,6 +34,8 @@ from keras_ssm.layers.scales import length_scales
 HOP, WINDOW, RATE = 80, 160, 8000
 WIDTHS = (16, 32, 64, 128)
 EPOCHS, BATCH = 30, 20
+# Of timing, 100 calls each.
+ROUNDS = 20
 FORMATS = {"onnx": ".onnx", "litert": ".tflite"}
 
 
@@ -116,21 +118,22 @@ def cell(
         logits = stream.step(call)
     stream.reset(1)
     state = sum(value.nbytes for value in stream.states.values())
-    durations = []
-    for start in range(500):
-        heard = sound[:1, start : start + WINDOW]
-        begin = time.perf_counter()
-        stream.step(calls[:1, start] if samples else spectra(heard)[:, -1])
-        durations.append(time.perf_counter() - begin)
-        if start + 1 == calls.shape[1]:
-            break
+    rounds = []
+    for _ in range(ROUNDS):
+        durations = []
+        for start in range(100):
+            heard = sound[:1, start : start + WINDOW]
+            begin = time.perf_counter()
+            stream.step(calls[:1, start] if samples else spectra(heard)[:, -1])
+            durations.append(time.perf_counter() - begin)
+        rounds.append(float(np.median(durations)))
     return {
         "bytes": artefact.size,
         "state_bytes": state,
         "correct": int(np.sum(np.argmax(logits, -1) == words)),
         "count": len(words),
-        # Seconds of work for a second of sound.
-        "real_time": float(np.median(durations)) * RATE / (samples or HOP),
+        # Seconds of work for a second of sound, in the best round: the machine is shared.
+        "real_time": min(rounds) * RATE / (samples or HOP),
     }
 
 
