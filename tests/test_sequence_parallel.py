@@ -70,7 +70,7 @@ def test_what_cannot_be_cut_is_refused():
     x = np.ones((1, 4, 2), "float32")
     with distribution.sequence_parallel(mesh, "time").scope():
         assert layers.S5(4)(x).shape == (1, 4, 2)
-        with pytest.raises(ValueError, match=r"S4 takes steps that vary.*Received: time_steps"):
+        with pytest.raises(ValueError, match=r"S4 takes steps.*Received: time_steps"):
             layers.S4(4)(x, time_steps=np.ones((1, 4), "float32"))
         with pytest.raises(ValueError, match=r"softmax kernel.*Received: resets"):
             layers.DSS(4)(x, resets=np.zeros((1, 4), bool))
