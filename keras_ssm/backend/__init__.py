@@ -72,6 +72,8 @@ project_in = _module.project_in
 project_onto = _module.project_onto
 project_out = _module.project_out
 take = _module.take
+# Whether `keras.layers.RNN` is a loop in Python anyway, which a loop of cells can replace.
+rnn_is_a_loop = getattr(_module, "rnn_is_a_loop", False)
 project_outer = _module.project_outer
 traced_once = _module.traced_once
 with_rows = _module.with_rows
@@ -100,6 +102,7 @@ __all__ = [
     "project_in",
     "project_onto",
     "project_out",
+    "rnn_is_a_loop",
     "take",
     "project_outer",
     "traced_once",

@@ -8,9 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_ssm.backend import rnn_is_a_loop
 from keras_ssm.layers import SequencePooling, SSMBlock, SSMCell
 from keras_ssm.layers.base import SSM
 from keras_ssm.models.positionwise import unchanged
+from keras_ssm.ops.exporting import restricted
 from keras_ssm.types import Tensor
 
 
@@ -140,6 +142,8 @@ class Recurrent(Stateful):
         return ops.cast(y, self.layer.compute_dtype), list(state)
 
     def advance(self, x: Tensor, state: Any, **options: Any) -> tuple[Tensor, Any]:
+        if rnn_is_a_loop or restricted():
+            return super().advance(x, state)
         y, *state = self.chunks(x, initial_state=state, training=False)
         return (y[:, -1] if self.pools else y), state
 

@@ -1,8 +1,8 @@
 """Whether a computation is on its way into a file format that has few operations.
 
-ONNX, LiteRT and OpenVINO have no FFT, and not all of them exp(x) - 1. Where one
-is written, or runs under Keras, the mathematics takes another way to the same
-numbers.
+ONNX, LiteRT and OpenVINO have no FFT, and not all of them exp(x) - 1 or the lists
+that Keras' recurrent layers keep in a loop. Where one is written, or runs under
+Keras, the mathematics takes another way to the same numbers.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ _BETWEEN_VERSIONS = frozenset({"keras.src.backend.jax.export"})
 
 
 def restricted() -> bool:
-    """Whether to do without an FFT and without exp(x) - 1."""
+    """Whether to do without an FFT, without exp(x) - 1 and without lists in loops."""
     return bool(_open[0]) or not has_fft or _on_the_stack(_EXPORTERS)
 
 
